@@ -1,0 +1,370 @@
+//! Whether training consumed what was planned.
+//!
+//! The audit walks the plan from the run's beginning, and beside it the
+//! lineage. For each step it recomputes, from the pages themselves, the digest
+//! that the ranks must have summed if they fed exactly the step's sequences,
+//! and compares it with the one reported. A plan alone would prove nothing,
+//! since shares are computed and not recorded.
+//!
+//! Architecture invariant: the audit takes nothing on trust that it can
+//! compute: pages must match the page table's digests, and steps and bases the
+//! plan.
+
+mod bases;
+mod diagnosis;
+mod violation;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use self::bases::Bases;
+use self::diagnosis::{Verdict, diagnose};
+pub use self::violation::Violation;
+use crate::{
+    Cursor, FedDigest, Lineage, Order, Ordinal, PackedPage, PageRow, PageTable, Planned, Step,
+    TableError,
+};
+
+/// What became of the sequences of an epoch or a run. `planned` is always
+/// `trained + missed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Sequences that the plan has.
+    pub planned: u64,
+    /// Of those, sequences shown to have been fed.
+    pub trained: u64,
+    /// Times that a sequence was fed beyond its first.
+    pub repeated: u64,
+    /// Planned sequences that nothing shows to have been fed: their step is
+    /// missing, or what it fed cannot be told.
+    pub missed: u64,
+    /// Pages that were skipped.
+    pub skipped: u64,
+    /// Of those trained, sequences whose step updated no weights, because a
+    /// gradient was not finite.
+    pub not_applied: u64,
+}
+
+impl Counts {
+    fn add(&mut self, other: &Counts) {
+        self.planned += other.planned;
+        self.trained += other.trained;
+        self.repeated += other.repeated;
+        self.missed += other.missed;
+        self.skipped += other.skipped;
+        self.not_applied += other.not_applied;
+    }
+}
+
+/// What became of one epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochAudit {
+    /// The epoch's number.
+    pub epoch: u64,
+    /// Whether the audit reached the epoch's end.
+    pub complete: bool,
+    /// Its sequences and pages, as far as the audit went.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// What an audit found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Audit {
+    /// In order; an epoch that was not reached is missing.
+    pub epochs: Vec<EpochAudit>,
+    /// Summed over the epochs.
+    pub total: Counts,
+    /// Everything that should not be; as words when serialised.
+    pub violations: Vec<Violation>,
+}
+
+impl Audit {
+    /// Whether every planned sequence was trained exactly once, and nothing
+    /// contradicts anything.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+}
+
+/// Audits `lineage` from the run's beginning to `until`.
+///
+/// `rows` is the page table from ordinal 0 on, best in order: then memory stays
+/// small, whatever the run's length. It is read as far as needed. `fetch`
+/// brings a packed page, from a cache or prepared again; it is asked for each
+/// page that steps up to `until` consumed, in order and once. Steps reported
+/// beyond `until` are not looked at.
+pub fn audit<Rows, Fetch>(
+    order: &Order,
+    global_batch: NonZeroU32,
+    rows: Rows,
+    lineage: &Lineage,
+    until: Cursor,
+    fetch: Fetch,
+) -> Audit
+where
+    Rows: IntoIterator<Item = (Ordinal, PageRow)>,
+    Fetch: FnMut(Ordinal) -> Result<PackedPage, String>,
+{
+    let mut auditor = Auditor {
+        table: PageTable::new(order.clone(), global_batch, Cursor::start()),
+        rows: rows.into_iter(),
+        fetch,
+        lineage,
+        rolled_back: lineage
+            .rolled_back
+            .iter()
+            .map(|report| (report.step.number, report.generation))
+            .collect(),
+        pages: BTreeMap::new(),
+        previous: Vec::new(),
+        epochs: Vec::new(),
+        violations: lineage
+            .faults
+            .iter()
+            .cloned()
+            .map(Violation::Lineage)
+            .collect(),
+    };
+    auditor.walk(until);
+    let mut total = Counts::default();
+    for epoch in &auditor.epochs {
+        total.add(&epoch.counts);
+    }
+    Audit {
+        epochs: auditor.epochs,
+        total,
+        violations: auditor.violations,
+    }
+}
+
+struct Auditor<'a, Rows, Fetch> {
+    /// Holds the rows around the walk's current point only.
+    table: PageTable,
+    rows: Rows,
+    fetch: Fetch,
+    lineage: &'a Lineage,
+    /// Step number to one generation whose report of it was rolled back.
+    rolled_back: BTreeMap<u64, u64>,
+    /// Pages that the walk has not left; `None` if a page could not be had.
+    pages: BTreeMap<Ordinal, Option<PackedPage>>,
+    /// Digests of the step before, if they could be computed: where a sequence
+    /// fed twice may have come from.
+    previous: Vec<FedDigest>,
+    epochs: Vec<EpochAudit>,
+    violations: Vec<Violation>,
+}
+
+impl<Rows, Fetch> Auditor<'_, Rows, Fetch>
+where
+    Rows: Iterator<Item = (Ordinal, PageRow)>,
+    Fetch: FnMut(Ordinal) -> Result<PackedPage, String>,
+{
+    fn walk(&mut self, until: Cursor) {
+        let mut bases = Bases::of(self.lineage);
+        let mut cursor = Cursor::start();
+        bases.pass(&cursor);
+        while (cursor.step, cursor.epoch) < (until.step, until.epoch) {
+            let planned = match self.plan(&cursor) {
+                Ok(planned) => planned,
+                Err(error) => {
+                    self.violations.push(Violation::Table(error));
+                    break;
+                }
+            };
+            match planned {
+                Planned::Step(step) if step.number < until.step => {
+                    self.check_step(&step);
+                    cursor = step.after();
+                }
+                Planned::EmptyEpoch { after, .. } => {
+                    self.leave_pages(&cursor, &after);
+                    self.epoch(cursor.epoch).complete = true;
+                    cursor = after;
+                }
+                // `until` claims a later epoch, but this one still has steps.
+                Planned::Step(_) => break,
+                Planned::Unknown { needs } => {
+                    self.violations.push(Violation::RowMissing {
+                        ordinal: needs,
+                        step: cursor.step,
+                    });
+                    break;
+                }
+            }
+            bases.pass(&cursor);
+        }
+        if cursor != until {
+            self.violations.push(Violation::WrongEnd {
+                until,
+                reached: cursor,
+            });
+        }
+        self.violations.extend(bases.not_met_until(&cursor));
+    }
+
+    /// Plans the step after `cursor`, reading as many rows as that takes.
+    fn plan(&mut self, cursor: &Cursor) -> Result<Planned, TableError> {
+        loop {
+            let planned = self.table.next_step(cursor)?;
+            let Planned::Unknown { .. } = planned else {
+                return Ok(planned);
+            };
+            let Some((ordinal, row)) = self.rows.next() else {
+                return Ok(planned);
+            };
+            self.table.insert(ordinal, row)?;
+        }
+    }
+
+    fn check_step(&mut self, step: &Step) {
+        self.leave_pages(&step.before(), &step.after());
+        let expected = self.expected_digests(step);
+        let mut counts = self.compare(step, expected.as_deref());
+        counts.planned = u64::from(step.count);
+        counts.missed = counts.planned - counts.trained;
+        let epoch = self.epoch(step.epoch);
+        epoch.counts.add(&counts);
+        epoch.complete = step.last_of_epoch;
+        self.previous = expected.unwrap_or_default();
+        self.pages = self.pages.split_off(&step.next_page.ordinal);
+        self.table.forget_before(step.next_page.ordinal);
+    }
+
+    /// Compares the plan of a step with its report. Fills in `trained`,
+    /// `repeated` and `not_applied`.
+    fn compare(&mut self, step: &Step, expected: Option<&[FedDigest]>) -> Counts {
+        let mut counts = Counts::default();
+        let Some(report) = self.lineage.steps.get(&step.number) else {
+            self.violations.push(self.missing_step(step));
+            return counts;
+        };
+        if report.step != *step {
+            self.violations.push(Violation::WrongStep {
+                generation: report.generation,
+                planned: *step,
+                reported: report.step,
+            });
+            // What it claims of the past is a repetition, whatever it fed.
+            let claimed = report.step.positions();
+            counts.repeated = claimed.end.min(step.first).saturating_sub(claimed.start);
+            return counts;
+        }
+        if report.sequences != u64::from(step.count) {
+            self.violations.push(Violation::WrongCount {
+                generation: report.generation,
+                step: *step,
+                sequences: report.sequences,
+            });
+        }
+        // Without the pages there is nothing to compare with; why they could
+        // not be had is a violation already.
+        let Some(expected) = expected else {
+            return counts;
+        };
+        let verdict = diagnose(&self.previous, expected, report.fed);
+        let planned = u64::from(step.count);
+        (counts.trained, counts.repeated) = match verdict {
+            Verdict::AsPlanned => (planned, 0),
+            Verdict::Repeated(run) => (planned, run.len),
+            Verdict::Missed(run) => (planned - run.len, 0),
+            Verdict::Replaced { missed, .. } => (planned - missed.len, missed.len),
+            Verdict::Unexplained => (0, 0),
+        };
+        if !report.applied {
+            counts.not_applied = counts.trained;
+        }
+        if verdict != Verdict::AsPlanned {
+            let window_first = step.first - self.previous.len() as u64;
+            self.violations.push(Violation::WrongContent {
+                generation: report.generation,
+                step: *step,
+                finding: verdict.in_words(window_first),
+            });
+        }
+        counts
+    }
+
+    fn missing_step(&self, step: &Step) -> Violation {
+        let belongs_to = self.lineage.generation_of(step.number);
+        match (belongs_to, self.rolled_back.get(&step.number)) {
+            (Some(belongs_to), Some(&reported_by)) => Violation::WrongGeneration {
+                step: *step,
+                belongs_to,
+                reported_by,
+            },
+            _ => Violation::MissingStep {
+                step: *step,
+                belongs_to,
+            },
+        }
+    }
+
+    /// The digest of each of the step's sequences; `None` if a page of it is
+    /// not to be had.
+    fn expected_digests(&mut self, step: &Step) -> Option<Vec<FedDigest>> {
+        let pieces = self.table.ordinals_of(step.first, step.count)?;
+        // All pages are looked at, so that every bad one is named.
+        for piece in &pieces {
+            self.ensure_page(piece.ordinal);
+        }
+        let mut digests = Vec::with_capacity(step.count as usize);
+        for piece in pieces {
+            let page = self.pages.get(&piece.ordinal)?.as_ref()?;
+            for index in piece.sequences {
+                let position = step.first + digests.len() as u64;
+                digests.push(FedDigest::of(position, page.sequence(index)?));
+            }
+        }
+        Some(digests)
+    }
+
+    /// Fetches a page unless that was done, and holds it against its row.
+    fn ensure_page(&mut self, ordinal: Ordinal) {
+        if self.pages.contains_key(&ordinal) {
+            return;
+        }
+        let page = match (self.fetch)(ordinal) {
+            Ok(page) if self.table.row(ordinal) == Some(&page.row()) => Some(page),
+            Ok(page) => {
+                self.violations.push(Violation::PageDiffers {
+                    ordinal,
+                    row: self.table.row(ordinal).cloned(),
+                    found: page.row(),
+                });
+                None
+            }
+            Err(reason) => {
+                self.violations
+                    .push(Violation::PageUnavailable { ordinal, reason });
+                None
+            }
+        };
+        self.pages.insert(ordinal, page);
+    }
+
+    /// Counts the skipped pages among those that the walk leaves behind.
+    fn leave_pages(&mut self, from: &Cursor, to: &Cursor) {
+        let skipped = (from.page.ordinal.0..to.page.ordinal.0)
+            .filter_map(|ordinal| self.table.row(Ordinal(ordinal)))
+            .filter(|row| row.is_skipped())
+            .count();
+        self.epoch(from.epoch).counts.skipped += skipped as u64;
+    }
+
+    /// The account of `epoch`, which is the latest one or a new one.
+    fn epoch(&mut self, epoch: u64) -> &mut EpochAudit {
+        let is_new = self.epochs.last().is_none_or(|last| last.epoch != epoch);
+        if is_new {
+            self.epochs.push(EpochAudit {
+                epoch,
+                complete: false,
+                counts: Counts::default(),
+            });
+        }
+        let last = self.epochs.len() - 1;
+        &mut self.epochs[last]
+    }
+}

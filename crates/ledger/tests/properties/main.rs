@@ -1,0 +1,15 @@
+//! The ledger's promises, as properties.
+
+#![cfg(test)]
+
+mod audit;
+mod audit_elastic;
+mod digests;
+mod history;
+mod lineage;
+mod order;
+mod packed_page;
+mod reports;
+mod share;
+mod support;
+mod table;
