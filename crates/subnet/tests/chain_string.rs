@@ -1,0 +1,149 @@
+//! The chain string against everything that strangers may write.
+
+use proptest::prelude::*;
+use subnet::{CommitId, MAX_CHAIN_BYTES, ModelHash, ModelId, ModelIdError, RepoId};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const HASH: &str = "742cKw8Gf0IdCfP7/klmgDo314hDVgQTorr0y5uYJTU=";
+
+fn parse(text: &str) -> Result<ModelId, ModelIdError> {
+    text.parse()
+}
+
+#[test]
+fn the_four_parts_are_read() {
+    let id = parse(&format!("ns:my-model:{COMMIT}:{HASH}")).unwrap();
+    assert_eq!(id.namespace(), "ns");
+    assert_eq!(id.name(), "my-model");
+    assert_eq!(id.commit, Some(COMMIT.parse().unwrap()));
+    assert_eq!(id.hash, Some(HASH.parse().unwrap()));
+}
+
+#[test]
+fn a_missing_part_reads_none() {
+    let id = parse("ns:name:None:None").unwrap();
+    assert_eq!((id.commit, id.hash), (None, None));
+    assert_eq!(id.to_string(), "ns:name:None:None");
+}
+
+#[test]
+fn a_repository_may_be_called_none() {
+    let id = parse("None:None:None:None").unwrap();
+    assert_eq!((id.namespace(), id.name()), ("None", "None"));
+}
+
+#[test]
+fn the_longest_repository_fills_the_chain_exactly() {
+    let id = ModelId {
+        repo: RepoId::new(&"n".repeat(20), &"m".repeat(21)).unwrap(),
+        commit: Some(CommitId::PENDING),
+        hash: Some(HASH.parse().unwrap()),
+    };
+    assert_eq!(id.to_string().len(), MAX_CHAIN_BYTES);
+    assert_eq!(parse(&id.to_string()), Ok(id));
+}
+
+#[test]
+fn malformed_strings_are_refused_for_what_is_wrong_with_them() {
+    let long = "x".repeat(129);
+    assert_eq!(parse(&long), Err(ModelIdError::TooLong(129)));
+    assert_eq!(parse(""), Err(ModelIdError::Parts(1)));
+    assert_eq!(parse("a:b:None"), Err(ModelIdError::Parts(3)));
+    assert_eq!(parse("a:b:None:None:7"), Err(ModelIdError::Parts(5)));
+    for (text, part) in [
+        (":b:None:None".to_owned(), "namespace"),
+        ("a/b:c:None:None".to_owned(), "namespace"),
+        (format!("a:{}:None:None", "b".repeat(41)), "41"),
+        ("a:b:none:None".to_owned(), "commit"),
+        (format!("a:b:{}:None", COMMIT.to_uppercase()), "commit"),
+        ("a:b:None:".to_owned(), "hash"),
+        (format!("a:b:None:{}", HASH.trim_end_matches('=')), "hash"),
+    ] {
+        let message = parse(&text).unwrap_err().to_string();
+        assert!(message.contains(part), "{text}: {message}");
+    }
+}
+
+#[test]
+fn it_is_kept_in_json_as_the_string_it_is() {
+    let text = format!("ns:name:{COMMIT}:{HASH}");
+    let id = parse(&text).unwrap();
+    let json = serde_json::to_string(&id).unwrap();
+    assert_eq!(json, format!("{text:?}"));
+    assert_eq!(serde_json::from_str::<ModelId>(&json).unwrap(), id);
+    assert!(serde_json::from_str::<ModelId>("\"a:b\"").is_err());
+}
+
+fn part() -> impl Strategy<Value = String> {
+    // Letters and digits at the ends, and never two marks together: what the
+    // Hub allows, up to the length that two of them may have.
+    "[A-Za-z0-9_]{1,6}([-._][A-Za-z0-9_]{1,6}){0,2}"
+}
+
+fn model_id() -> impl Strategy<Value = ModelId> {
+    let commit = proptest::option::of("[0-9a-f]{40}");
+    let hash = proptest::option::of(any::<[u8; 32]>());
+    (part(), part(), commit, hash).prop_filter_map(
+        "a valid id",
+        |(namespace, name, commit, sha)| {
+            let hash = match sha {
+                Some(sha) => Some(ModelHash::of_files(&[("model", sha)]).ok()?),
+                None => None,
+            };
+            let commit = commit.and_then(|text| text.parse().ok());
+            let repo = RepoId::new(&namespace, &name).ok()?;
+            Some(ModelId { repo, commit, hash })
+        },
+    )
+}
+
+/// A valid string with a few of its bytes replaced, dropped or repeated: what
+/// random text would never come near.
+fn nearly_valid() -> impl Strategy<Value = String> {
+    let edit = (any::<prop::sample::Index>(), 0..3, any::<char>());
+    (model_id(), prop::collection::vec(edit, 1..4)).prop_map(|(id, edits)| {
+        let mut characters: Vec<char> = id.to_string().chars().collect();
+        for (place, kind, character) in edits {
+            let place = place.index(characters.len());
+            match kind {
+                0 => characters[place] = character,
+                1 => characters.insert(place, ':'),
+                _ if characters.len() > 1 => drop(characters.remove(place)),
+                _ => {}
+            }
+        }
+        characters.into_iter().collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(id in model_id()) {
+        let text = id.to_string();
+        prop_assert!(text.len() <= MAX_CHAIN_BYTES);
+        prop_assert_eq!(parse(&text), Ok(id));
+    }
+
+    #[test]
+    fn whatever_is_read_is_written_the_same(text in nearly_valid()) {
+        if let Ok(id) = parse(&text) {
+            prop_assert_eq!(id.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in any::<String>()) {
+        if let Ok(id) = parse(&text) {
+            prop_assert_eq!(id.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn no_text_of_the_right_shape_makes_the_parser_panic(
+        text in r"[a-zé.\-]{0,4}:[a-z.\-]{0,4}:(None|[0-9a-fA-F]{38,42}):(None|[A-Za-z0-9+/=]{42,46})"
+    ) {
+        if let Ok(id) = parse(&text) {
+            prop_assert_eq!(id.to_string(), text);
+        }
+    }
+}
