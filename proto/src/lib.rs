@@ -3,8 +3,12 @@
 //! The `.proto` files beside this crate are the documentation; the types here
 //! are generated from them. [`v1`] is the only version.
 //!
-//! Architecture invariant: this crate holds wire types and nothing that
-//! decides anything. Conversions live with the types that they convert to.
+//! Architecture invariant: this crate holds wire types, their conversion to the
+//! ledger's types, and nothing that decides anything.
+
+mod convert;
+
+pub use convert::Malformed;
 
 /// The version of the protocol that workers and the coordinator must share.
 /// Raised with every change that an older binary would misunderstand.
