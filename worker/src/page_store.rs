@@ -1,0 +1,114 @@
+//! Packed pages for this worker's shares: from memory, from those it packed
+//! itself, else from the coordinator's cache.
+
+use std::sync::Arc;
+
+use client::{Connection, RetryPolicy};
+use ledger::{PackedPage, PageDigest, PageRow, Slot};
+use moka::future::Cache;
+use proto::v1;
+
+use crate::identity::Identity;
+
+/// Memory that packed pages may take. A page is about 110 kB on the wire and
+/// four bytes an id here, so this holds some three hundred.
+const MEMORY_BYTES: u64 = 64 << 20;
+
+/// A page of the table that cannot be had.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum PageStoreError {
+    #[error("the coordinator's copy of {slot} does not match the page table: {problem}")]
+    Wrong { slot: Slot, problem: String },
+    #[error("{slot} has no packed page: {reason}")]
+    Skipped { slot: Slot, reason: String },
+    #[error("the coordinator refused to serve {slot}: {message}")]
+    Refused { slot: Slot, message: String },
+}
+
+/// Where packed pages come from.
+#[derive(Clone)]
+pub(crate) struct PageStore {
+    memory: Cache<PageDigest, Arc<PackedPage>>,
+    connection: Connection,
+    identity: Arc<Identity>,
+}
+
+impl PageStore {
+    pub(crate) fn new(connection: Connection, identity: Arc<Identity>) -> Self {
+        let memory = Cache::builder()
+            .max_capacity(MEMORY_BYTES)
+            .weigher(|_, page: &Arc<PackedPage>| {
+                u32::try_from(4 * page.ids().len()).unwrap_or(u32::MAX)
+            })
+            .build();
+        Self {
+            memory,
+            connection,
+            identity,
+        }
+    }
+
+    /// Keeps a page that this worker has packed itself.
+    pub(crate) async fn keep(&self, page: Arc<PackedPage>) {
+        self.memory.insert(page.digest(), page).await;
+    }
+
+    /// The page that `row` lists. Waits for the coordinator as long as it is
+    /// away; concurrent calls for one page make one request.
+    pub(crate) async fn get(
+        &self,
+        slot: Slot,
+        row: &PageRow,
+    ) -> Result<Arc<PackedPage>, PageStoreError> {
+        let digest = match row {
+            PageRow::Packed { digest, .. } => *digest,
+            PageRow::Skipped { reason, .. } => {
+                return Err(PageStoreError::Skipped {
+                    slot,
+                    reason: reason.clone(),
+                });
+            }
+        };
+        self.memory
+            .try_get_with(digest, self.fetch(slot, row, digest))
+            .await
+            .map_err(|error| (*error).clone())
+    }
+
+    async fn fetch(
+        &self,
+        slot: Slot,
+        row: &PageRow,
+        digest: PageDigest,
+    ) -> Result<Arc<PackedPage>, PageStoreError> {
+        let bytes = client::retry(
+            "asking for a packed page",
+            &RetryPolicy::PATIENT,
+            || async {
+                let request = v1::GetPageRequest {
+                    context: Some(self.identity.context(0)),
+                    slot: Some(slot.into()),
+                };
+                match self.connection.cluster().get_page(request).await {
+                    Ok(response) => Ok(response.into_inner().packed),
+                    Err(status) => Err(client::Error::call("GetPage", status)),
+                }
+            },
+        )
+        .await
+        .map_err(|error| PageStoreError::Refused {
+            slot,
+            message: error.to_string(),
+        })?;
+        let wrong = |problem: String| PageStoreError::Wrong { slot, problem };
+        let page = PackedPage::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
+        if page.page() != row.page() || page.digest() != digest {
+            return Err(wrong(format!(
+                "{} with digest {} came for {row}",
+                page.page(),
+                page.digest()
+            )));
+        }
+        Ok(Arc::new(page))
+    }
+}

@@ -1,0 +1,91 @@
+//! The run's rows and tokenizer on this machine.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cli::{Failure, Refused};
+use pages::{CacheConfig, Preparer, PreparerConfig, Secret, ServerAccess, Tokenizer};
+use run::{DataManifest, RunConfig};
+
+use crate::args::TrainArgs;
+
+/// Where one machine reads the run's rows from, when not from where the
+/// coordinator does.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct LocalData {
+    /// Where this machine keeps the run's local dataset, if not at the path
+    /// that the coordinator names.
+    #[arg(long, value_name = "PATH", help_heading = "Data")]
+    pub data: Option<PathBuf>,
+
+    /// Dataset server to ask for rows, such as a mirror.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PEREGRINE_DATASET_ENDPOINT",
+        default_value = pages::DEFAULT_ENDPOINT,
+        help_heading = "Data"
+    )]
+    pub dataset_endpoint: String,
+
+    /// The tokenizer.json with which the run was planned; GPT-2's vocabulary is
+    /// built in.
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub tokenizer: Option<PathBuf>,
+}
+
+/// The token that may read gated datasets, from the environment or `.env`.
+fn token() -> Option<Secret> {
+    std::env::var("HF_ACCESS_TOKEN")
+        .or_else(|_| std::env::var("HF_TOKEN"))
+        .ok()
+        .filter(|token| !token.trim().is_empty())
+        .map(|token| Secret::new(&token))
+}
+
+impl LocalData {
+    /// How the dataset server is asked.
+    pub(crate) fn access(&self) -> ServerAccess {
+        ServerAccess {
+            endpoint: self.dataset_endpoint.clone(),
+            token: token(),
+            ..ServerAccess::default()
+        }
+    }
+
+    /// The run's data, with local files where this machine has them.
+    fn here(&self, manifest: &DataManifest) -> DataManifest {
+        let mut here = manifest.clone();
+        if let (run::Source::Files { path, .. }, Some(local)) = (&mut here.source, &self.data) {
+            *path = local.display().to_string();
+        }
+        here
+    }
+
+    /// The tokenizer of this machine's flags.
+    pub(crate) fn tokenizer(&self) -> Result<Tokenizer, Refused> {
+        match &self.tokenizer {
+            Some(file) => Tokenizer::from_file(file)
+                .map_err(|error| Refused::new(format!("--tokenizer {}: {error}", file.display()))),
+            None => Tokenizer::gpt2().map_err(Refused::because),
+        }
+    }
+}
+
+/// What prepares the run's pages here, with its cache.
+pub(crate) async fn preparer(args: &TrainArgs, run: &RunConfig) -> Result<Preparer, Failure> {
+    let manifest = args.local.here(&run.data);
+    let source = pages::open(&manifest, &args.local.access())
+        .await
+        .map_err(|error| Refused::new(format!("the run's data (--data): {error}")))?;
+    let tokenizer = Arc::new(args.local.tokenizer()?);
+    let config = PreparerConfig {
+        concurrency: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+        cache: Some(CacheConfig {
+            folder: args.cache_dir.join("pages"),
+            max_bytes: args.cache_mib.saturating_mul(1 << 20),
+        }),
+    };
+    Ok(Preparer::new(source, tokenizer, &manifest, run.sl, config).map_err(Refused::because)?)
+}

@@ -1,0 +1,190 @@
+//! What the ranks do together when an epoch ends: compare weights, evaluate,
+//! and keep a checkpoint.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use proto::v1;
+use proto::v1::worker_message::Body;
+use tch::{Kind, Tensor};
+
+use super::Trainer;
+use super::generation::{Broken, World};
+use super::metrics::StepMetrics;
+use super::replica::Replica;
+use crate::checkpoint::{Job, Writer};
+use crate::feeder;
+
+/// Training loss summed over an epoch's steps, as far as this generation ran
+/// them.
+#[derive(Debug, Default)]
+pub(super) struct EpochLoss {
+    sum: f64,
+    tokens: u64,
+    sequences: u64,
+}
+
+impl EpochLoss {
+    pub(super) fn add(&mut self, step: &StepMetrics) {
+        self.sum += step.loss_sum;
+        self.tokens += step.tokens;
+        self.sequences += step.sequences;
+    }
+
+    /// Nats per predicted token; NaN for an epoch without any.
+    fn mean(&self) -> f64 {
+        self.sum / self.tokens as f64
+    }
+}
+
+/// The part of `count` items that `rank` of `world` takes: contiguous, and
+/// sizes differ by at most one.
+fn part(count: usize, rank: usize, world: usize) -> Range<usize> {
+    count * rank / world..count * (rank + 1) / world
+}
+
+impl Trainer {
+    /// Returns how long training stood still for the checkpoint's copy.
+    pub(super) fn end_epoch(
+        &self,
+        world: &mut World,
+        replica: &mut Replica,
+        writer: &mut Writer,
+        trained: EpochLoss,
+        best: &mut Option<f64>,
+    ) -> Result<Duration, Broken> {
+        self.control.set_phase(v1::Phase::Evaluating);
+        self.compare_weights(world, replica)?;
+        let evaluation = self.evaluate(world, replica, &trained)?;
+        if world.rank != 0 {
+            return Ok(Duration::ZERO);
+        }
+        let better = best.is_none_or(|best| evaluation.loss < best);
+        if better {
+            *best = Some(evaluation.loss);
+        }
+        tracing::info!(
+            loss = evaluation.loss,
+            training_loss = trained.mean(),
+            best = better,
+            "evaluated"
+        );
+        self.control
+            .send(world.generation, Body::Evaluated(evaluation));
+        let started = Instant::now();
+        self.keep_checkpoint(world, replica, writer, Some(evaluation), &trained)?;
+        Ok(started.elapsed())
+    }
+
+    /// Copies the state and hands the copy to the background writer.
+    pub(super) fn keep_checkpoint(
+        &self,
+        world: &World,
+        replica: &Replica,
+        writer: &mut Writer,
+        evaluation: Option<v1::Evaluation>,
+        trained: &EpochLoss,
+    ) -> Result<(), Broken> {
+        let cursor = replica.applied.unwrap_or_else(ledger::Cursor::start);
+        writer.submit(Job {
+            generation: world.generation,
+            cursor: cursor.into(),
+            evaluation,
+            training_loss: trained.mean(),
+            weights: replica.model.snapshot()?,
+            optimizer: replica.optimizer.snapshot()?,
+        });
+        Ok(())
+    }
+
+    /// The validator's loss over the evaluation pages, shared among the ranks
+    /// and summed in f64 by sequence; without such pages, the epoch's training
+    /// average.
+    fn evaluate(
+        &self,
+        world: &World,
+        replica: &Replica,
+        trained: &EpochLoss,
+    ) -> Result<v1::Evaluation, Broken> {
+        let cursor = replica.applied.map(Into::into);
+        if self.run.eval_pages == 0 {
+            return Ok(v1::Evaluation {
+                cursor,
+                loss: trained.mean(),
+                sequences: trained.sequences,
+                from_training: true,
+            });
+        }
+        let waits = feeder::evaluation(&self.book, &self.pages);
+        let sequences = self.runtime.block_on(async {
+            tokio::select! {
+                sequences = waits => sequences.map_err(Broken::from),
+                () = world.cancelled.cancelled() => Err(Broken::Aborted),
+            }
+        })?;
+        let mine = part(
+            sequences.len(),
+            world.rank as usize,
+            world.size.get() as usize,
+        );
+        let mut sum = 0.0;
+        for batch in sequences[mine.clone()].chunks(self.bs.get() as usize) {
+            if self.control.is_aborted(world.generation) {
+                return Err(Broken::Aborted);
+            }
+            let ids = replica.model.batch(batch)?;
+            let losses = self
+                .precision
+                .scope(self.device, || replica.model.sequence_losses(&ids))?;
+            sum += losses.iter().sum::<f64>();
+        }
+        let totals = Tensor::from_slice(&[sum, mine.len() as f64])
+            .to_kind(Kind::Double)
+            .to_device(self.device);
+        world.group.all_reduce(&totals)?;
+        let sum = totals.double_value(&[0]);
+        let count = totals.double_value(&[1]);
+        if count as usize != sequences.len() {
+            return Err(Broken::Protocol(format!(
+                "the ranks evaluated {count} of {} sequences",
+                sequences.len()
+            )));
+        }
+        Ok(v1::Evaluation {
+            cursor,
+            loss: sum / count,
+            sequences: sequences.len() as u64,
+            from_training: false,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sequence_is_evaluated_once_whatever_the_world() {
+        for world in 1..9 {
+            for count in 0..40 {
+                let parts: Vec<usize> = (0..world)
+                    .flat_map(|rank| part(count, rank, world))
+                    .collect();
+                assert_eq!(parts, (0..count).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    fn the_epochs_loss_is_the_mean_over_tokens_and_not_over_steps() {
+        let mut epoch = EpochLoss::default();
+        for (loss_sum, tokens) in [(100.0, 10), (10.0, 10), (0.0, 90)] {
+            epoch.add(&StepMetrics {
+                loss_sum,
+                tokens,
+                ..StepMetrics::none()
+            });
+        }
+        assert!((epoch.mean() - 1.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,327 @@
+//! One generation: forming its process group, agreeing on the state, stepping.
+
+use std::net::TcpListener;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use c10d::{AbortHandle, Group, GroupOptions, Member, Network, Reducer, ReducerOptions, Store};
+use ledger::Cursor;
+use proto::v1;
+use proto::v1::worker_message::Body;
+use tch::Device;
+use tokio_util::sync::CancellationToken;
+
+use super::end_of_epoch::EpochLoss;
+use super::replica::Replica;
+use super::step::Skips;
+use super::throughput::Throughput;
+use super::{Fatal, Trainer};
+use crate::checkpoint::Writer;
+use crate::control::Command;
+use crate::feeder::{self, Fed, FeedError, Feeding};
+
+/// How a generation ended for this worker.
+pub(super) enum Outcome {
+    /// The run's epochs are over and its last checkpoint is durable.
+    Finished(Cursor),
+    /// The generation is over; why, unless this worker was asked to leave.
+    Left(String),
+    /// No generation could do better.
+    RunFailed(String),
+}
+
+/// Why a generation stops before the run does.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    /// Told to leave: nothing went wrong here.
+    #[error("told to leave")]
+    Aborted,
+    #[error(transparent)]
+    Collective(c10d::Error),
+    #[error(transparent)]
+    Feed(#[from] FeedError),
+    #[error(transparent)]
+    Metrics(#[from] super::metrics::MetricsError),
+    #[error("{0}")]
+    Protocol(String),
+    /// Every rank comes to the same conclusion.
+    #[error("{0}")]
+    Run(String),
+    #[error(transparent)]
+    Fatal(#[from] Fatal),
+}
+
+impl From<c10d::Error> for Broken {
+    fn from(error: c10d::Error) -> Self {
+        match error {
+            c10d::Error::Aborted(_) => Self::Aborted,
+            c10d::Error::AbortHung(_) => Self::Fatal(Fatal::Hung),
+            other => Self::Collective(other),
+        }
+    }
+}
+
+impl From<model::ModelError> for Broken {
+    fn from(error: model::ModelError) -> Self {
+        Self::Fatal(Fatal::Model(error))
+    }
+}
+
+/// What belongs to one generation.
+pub(super) struct World {
+    pub(super) generation: u64,
+    pub(super) rank: u32,
+    pub(super) size: NonZeroU32,
+    pub(super) members: Vec<String>,
+    pub(super) group: Group,
+    pub(super) reducer: Reducer,
+    /// Cancelled when the generation is over.
+    pub(super) cancelled: CancellationToken,
+}
+
+impl Trainer {
+    /// Takes part in a generation until it ends. Only an error that no other
+    /// generation of this process could avoid is an error here.
+    pub(super) fn generation(
+        &self,
+        generation: u64,
+        form: &v1::Form,
+        replica: &mut Replica,
+        writer: &mut Writer,
+    ) -> Result<Outcome, Fatal> {
+        let abort = AbortHandle::new();
+        let Some(data) = self.control.enter(generation, abort.clone()) else {
+            return Ok(Outcome::Left(String::new()));
+        };
+        let worked = self.work(generation, form, replica, writer, &abort, &data);
+        // Whatever else waits on this generation must not outlive it.
+        data.cancel();
+        match worked {
+            Ok(outcome) => Ok(outcome),
+            Err(Broken::Fatal(fatal)) => Err(fatal),
+            Err(Broken::Run(reason)) => Ok(Outcome::RunFailed(reason)),
+            Err(Broken::Aborted) => Ok(Outcome::Left(String::new())),
+            // What breaks while an abort is under way is its consequence.
+            Err(_) if self.control.is_aborted(generation) => Ok(Outcome::Left(String::new())),
+            Err(broken) => Ok(Outcome::Left(broken.to_string())),
+        }
+    }
+
+    fn work(
+        &self,
+        generation: u64,
+        form: &v1::Form,
+        replica: &mut Replica,
+        writer: &mut Writer,
+        abort: &AbortHandle,
+        data: &CancellationToken,
+    ) -> Result<Outcome, Broken> {
+        let base = form
+            .base
+            .map(Cursor::try_from)
+            .and_then(Result::ok)
+            .ok_or_else(|| Broken::Protocol("the new generation has no base".into()))?;
+        let mut world = self.form(generation, form, base, replica, abort, data)?;
+        self.agree_on_state(&world, form, base, replica)?;
+        tracing::info!(
+            generation,
+            rank = world.rank,
+            world = world.size,
+            "generation formed at {base}"
+        );
+
+        let mut shares = feeder::start(
+            Feeding {
+                book: self.book.clone(),
+                pages: self.pages.clone(),
+                base,
+                rank: world.rank,
+                world: world.size,
+                bs: self.bs,
+                epochs: self.run.num_epochs,
+            },
+            data.clone(),
+            &self.runtime,
+        );
+        let mut best = form.best.map(|best| best.loss);
+        let mut epoch_loss = EpochLoss::default();
+        let mut skips = Skips::default();
+        let mut throughput = Throughput::start();
+        loop {
+            self.control.set_phase(v1::Phase::WaitingForData);
+            let waiting = std::time::Instant::now();
+            let fed = shares.blocking_recv().ok_or(Broken::Aborted)??;
+            let waited = waiting.elapsed();
+            let (step, share) = match fed {
+                Fed::Step { step, share } => (step, share),
+                Fed::End(cursor) => {
+                    return Ok(match writer.finish(&self.runtime) {
+                        Ok(()) => Outcome::Finished(cursor),
+                        Err(refused) => Outcome::RunFailed(refused.to_string()),
+                    });
+                }
+            };
+            self.control.set_phase(v1::Phase::Training);
+            let mut done = self.step(&mut world, replica, &step, &share)?;
+            done.times.data = waited.as_secs_f64();
+            done.times.total += waited.as_secs_f64();
+            epoch_loss.add(&done.metrics);
+            skips.note(done.report.applied)?;
+            if step.last_of_epoch {
+                let checkpoint = self.end_epoch(
+                    &mut world,
+                    replica,
+                    writer,
+                    std::mem::take(&mut epoch_loss),
+                    &mut best,
+                )?;
+                done.times.checkpoint = checkpoint.as_secs_f64();
+            }
+            throughput.note(&world, &done);
+            self.report(&world, &done);
+            if done.metrics.pausing > 0 {
+                tracing::info!(generation, "paused after {step}");
+                if done.metrics.checkpointing > 0 && world.rank == 0 && !step.last_of_epoch {
+                    self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
+                }
+                // What is under way would be lost with this process.
+                if let Err(refused) = writer.finish(&self.runtime) {
+                    tracing::error!("{refused}");
+                }
+                return Ok(Outcome::Left(String::new()));
+            }
+        }
+    }
+
+    /// Meets the other members.
+    fn form(
+        &self,
+        generation: u64,
+        form: &v1::Form,
+        base: Cursor,
+        replica: &mut Replica,
+        abort: &AbortHandle,
+        cancelled: &CancellationToken,
+    ) -> Result<World, Broken> {
+        let members: Vec<String> = form
+            .members
+            .iter()
+            .map(|member| member.worker_id.clone())
+            .collect();
+        let at = members
+            .iter()
+            .position(|member| member == self.identity.worker_id());
+        let (Some(rank), Ok(world)) = (at, u32::try_from(members.len())) else {
+            return Err(Broken::Protocol(format!(
+                "the new generation's members are {}, without this worker",
+                members.join(", ")
+            )));
+        };
+        let rank = rank as u32;
+        let size = NonZeroU32::new(world).unwrap_or(NonZeroU32::MIN);
+        if rank == 0 {
+            // Before anyone waits in a collective.
+            self.take_up_origin(form, base, replica)?;
+        }
+        let timeout = Duration::from_millis(self.limits.collective_ms.max(1));
+        let group = if world == 1 {
+            self.announce_store(generation, String::new());
+            Group::alone(self.device, abort)?
+        } else {
+            // Kept until the rendezvous has happened: rank 0's is the server.
+            let mut served = None;
+            if rank == 0 {
+                let listener =
+                    TcpListener::bind(("0.0.0.0", self.store_port)).map_err(|error| {
+                        Broken::Protocol(format!(
+                            "cannot listen on --store-port {}: {error}",
+                            self.store_port
+                        ))
+                    })?;
+                let store = Store::serve(listener, timeout, abort)?;
+                let address = format!("{}:{}", self.advertised_host, store.port());
+                self.announce_store(generation, address);
+                served = Some(store);
+            }
+            let address = self.rendezvous(generation)?;
+            let store = match served {
+                Some(store) => store,
+                None => {
+                    let (host, port) = split(&address)?;
+                    Store::connect(host, port, timeout, abort)?
+                }
+            };
+            let member = Member {
+                rank: rank as usize,
+                world: world as usize,
+            };
+            let options = GroupOptions {
+                timeout,
+                name: format!("generation-{generation}"),
+                ..GroupOptions::default()
+            };
+            match self.device {
+                Device::Cuda(index) => Group::nccl(&store, member, index, &options)?,
+                _ => {
+                    let network = Network::Address(self.advertised_host.clone());
+                    Group::gloo(&store, member, &network, &options)?
+                }
+            }
+        };
+        let parameters: Vec<tch::Tensor> = replica
+            .model
+            .parameters()
+            .iter()
+            .map(|(_, parameter)| parameter.shallow_clone())
+            .collect();
+        let reducer = Reducer::new(&group, &parameters, ReducerOptions::default())?;
+        Ok(World {
+            generation,
+            rank,
+            size,
+            members,
+            group,
+            reducer,
+            cancelled: cancelled.clone(),
+        })
+    }
+
+    fn announce_store(&self, generation: u64, address: String) {
+        let listening = v1::StoreListening { address };
+        self.control.stand(
+            generation,
+            v1::Phase::Forming,
+            Body::StoreListening(listening),
+        );
+    }
+
+    /// Waits to hear where rank 0's store listens.
+    fn rendezvous(&self, generation: u64) -> Result<String, Broken> {
+        loop {
+            match self.commands.recv() {
+                Ok(Command::Rendezvous {
+                    generation: of,
+                    address,
+                }) if of == generation => return Ok(address),
+                Ok(Command::Abort { generation: of }) if of >= generation => {
+                    return Err(Broken::Aborted);
+                }
+                // The session is gone, or says good-bye; the trainer's loop
+                // will find the channel closed.
+                Ok(Command::Stop) | Err(_) => return Err(Broken::Aborted),
+                Ok(Command::Form { generation: of, .. }) => {
+                    tracing::error!(generation, "asked to form generation {of} while forming");
+                }
+                // Of an earlier generation.
+                Ok(Command::Rendezvous { .. } | Command::Abort { .. }) => {}
+            }
+        }
+    }
+}
+
+fn split(address: &str) -> Result<(&str, u16), Broken> {
+    address
+        .rsplit_once(':')
+        .and_then(|(host, port)| Some((host, port.parse().ok()?)))
+        .ok_or_else(|| Broken::Protocol(format!("`{address}` is no rendezvous address")))
+}

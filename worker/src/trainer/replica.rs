@@ -1,0 +1,246 @@
+//! This worker's copy of the model and of the optimizer's state, and how it is
+//! made equal to everyone else's.
+
+use anyhow::Context as _;
+use client::Download;
+use layout::ModelDir;
+use ledger::Cursor;
+use model::{AdamW, Gpt2, ModelError, OPTIMIZER_FILE};
+use proto::v1;
+use run::{Init, RunConfig};
+use tch::{Device, Kind, Tensor};
+
+use super::generation::{Broken, World};
+use super::{Fatal, Trainer};
+
+/// Weights, optimizer state, and what they have applied.
+pub(super) struct Replica {
+    pub(super) model: Gpt2,
+    pub(super) optimizer: AdamW,
+    /// `None` until this worker has held the run's state.
+    pub(super) applied: Option<Cursor>,
+}
+
+impl Replica {
+    /// The run's model with weights from its seed: right for a run from
+    /// scratch, overwritten otherwise.
+    pub(super) fn new(run: &RunConfig, device: Device) -> Result<Self, Fatal> {
+        let model = Gpt2::new(&run.model, run.dropout, device, run.seed)?;
+        let optimizer = AdamW::new(&model, &run.optimizer)?;
+        Ok(Self {
+            model,
+            optimizer,
+            applied: None,
+        })
+    }
+
+    /// Weights and moments, in an order that every rank shares.
+    fn state(&self) -> Vec<Tensor> {
+        let weights = self
+            .model
+            .parameters()
+            .iter()
+            .map(|(_, weight)| weight.detach());
+        let moments = self
+            .optimizer
+            .moments()
+            .flat_map(|(_, mean, square)| [mean.shallow_clone(), square.shallow_clone()]);
+        weights.chain(moments).collect()
+    }
+
+    /// One number per parameter, int64: the sum of its weights' bit patterns.
+    /// Equal weights have equal numbers on every device, and a weight that
+    /// differs in one bit changes one of them.
+    fn fingerprint(&self) -> Result<Tensor, ModelError> {
+        let mut sums = Vec::new();
+        for (_, weight) in self.model.parameters() {
+            let bits = weight.detach().f_view_dtype(Kind::Int)?;
+            sums.push(bits.f_sum(Kind::Int64)?);
+        }
+        Ok(Tensor::f_stack(&sums, 0)?)
+    }
+
+    fn reset(&mut self, run: &RunConfig, device: Device) -> Result<(), Fatal> {
+        *self = Self::new(run, device)?;
+        Ok(())
+    }
+}
+
+impl Trainer {
+    /// On rank 0, before the generation's group exists: brings the state that
+    /// nobody holds, from the seed or from a checkpoint.
+    pub(super) fn take_up_origin(
+        &self,
+        form: &v1::Form,
+        base: Cursor,
+        replica: &mut Replica,
+    ) -> Result<(), Broken> {
+        use v1::form::Origin;
+        match form.origin.as_ref() {
+            Some(Origin::FromRank(_)) => {}
+            Some(Origin::Initial(initial)) => {
+                replica.reset(&self.run, self.device)?;
+                if matches!(self.run.init, Init::Weights { .. }) {
+                    self.restore(&initial.weights, replica)?;
+                }
+                replica.applied = Some(base);
+            }
+            Some(Origin::Checkpoint(checkpoint)) => {
+                self.restore(checkpoint, replica)?;
+                replica.applied = Some(base);
+            }
+            None => {
+                return Err(Broken::Protocol(
+                    "the new generation does not say where its state comes from".into(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads a checkpoint's weights, and its optimizer state where it has one.
+    fn restore(&self, checkpoint: &str, replica: &mut Replica) -> Result<(), Fatal> {
+        self.restore_from(checkpoint, replica)
+            .map_err(Fatal::Restore)
+    }
+
+    fn restore_from(&self, checkpoint: &str, replica: &mut Replica) -> anyhow::Result<()> {
+        tracing::info!(checkpoint, "restoring from a checkpoint");
+        let dir = tempfile::Builder::new()
+            .prefix("restore-")
+            .tempdir_in(&self.scratch)
+            .with_context(|| format!("making a folder in {}", self.scratch.display()))?;
+        let model_dir = dir.path().join("model");
+        let state_dir = dir.path().join("state");
+        let has_state = self.runtime.block_on(async {
+            let request = v1::GetCheckpointRequest {
+                context: Some(self.identity.context(0)),
+                checkpoint_id: checkpoint.to_owned(),
+            };
+            let manifest = self
+                .connection
+                .checkpoints()
+                .get(request)
+                .await
+                .map_err(|status| client::Error::call("Get", status))?
+                .into_inner();
+            let has_state = manifest
+                .files
+                .iter()
+                .any(|file| file.kind() == v1::FileKind::State);
+            for (kind, dir) in [
+                (v1::FileKind::Model, &model_dir),
+                (v1::FileKind::State, &state_dir),
+            ] {
+                if kind == v1::FileKind::Model || has_state {
+                    Download::new(&self.connection, &manifest)
+                        .context(self.identity.context(0))
+                        .only(kind)
+                        .into_dir(dir)
+                        .await?;
+                }
+            }
+            Ok::<_, anyhow::Error>(has_state)
+        })?;
+        let weights = ModelDir::open(&model_dir)?;
+        weights.check(&self.run.model)?;
+        replica.model = Gpt2::load(&weights, self.run.dropout, self.device)?;
+        replica.optimizer = AdamW::new(&replica.model, &self.run.optimizer)?;
+        if has_state {
+            replica.optimizer.restore(&state_dir.join(OPTIMIZER_FILE))?;
+        }
+        Ok(())
+    }
+
+    /// Gives every member the state at the generation's base, and checks that
+    /// all of them have the same.
+    pub(super) fn agree_on_state(
+        &self,
+        world: &World,
+        form: &v1::Form,
+        base: Cursor,
+        replica: &mut Replica,
+    ) -> Result<(), Broken> {
+        use v1::form::Origin;
+        let root = match form.origin {
+            Some(Origin::FromRank(rank)) => rank as usize,
+            _ => 0,
+        };
+        if world.size.get() > 1 && form.members.iter().any(|member| !member.has_state) {
+            let started = std::time::Instant::now();
+            let mut bytes = 0;
+            for tensor in replica.state() {
+                world.group.broadcast(&tensor, root)?;
+                bytes += tensor.numel() * 4;
+            }
+            let steps = i64::try_from(replica.optimizer.steps()).unwrap_or(i64::MAX);
+            let steps = Tensor::from_slice(&[steps]).to_device(self.device);
+            world.group.broadcast(&steps, root)?;
+            let steps = u64::try_from(steps.int64_value(&[0])).unwrap_or_default();
+            replica.optimizer.set_steps(steps)?;
+            tracing::info!(
+                megabytes = bytes / 1_000_000,
+                seconds = started.elapsed().as_secs_f64(),
+                "state taken from rank {root}"
+            );
+        }
+        replica.applied = Some(base);
+        self.control.set_applied(base);
+        self.compare_weights(world, replica)
+    }
+
+    /// Compares a digest of the weights over all ranks; a rank that differs
+    /// from most others is named.
+    pub(super) fn compare_weights(&self, world: &World, replica: &Replica) -> Result<(), Broken> {
+        if world.size.get() == 1 {
+            return Ok(());
+        }
+        let all = world.group.all_gather(&replica.fingerprint()?)?;
+        let mut digests = Vec::with_capacity(all.len());
+        for tensor in &all {
+            let digest = Vec::<i64>::try_from(&tensor.to_device(Device::Cpu));
+            digests.push(digest.map_err(ModelError::from)?);
+        }
+        match odd_ones(&digests) {
+            odd if odd.is_empty() => Ok(()),
+            odd => {
+                let names: Vec<&str> = odd
+                    .iter()
+                    .map(|rank| world.members[*rank].as_str())
+                    .collect();
+                Err(Broken::Protocol(format!(
+                    "the weights of {} differ from the other workers'",
+                    names.join(" and ")
+                )))
+            }
+        }
+    }
+}
+
+/// The ranks whose digest is not the commonest; of equally common ones, the
+/// lowest rank's counts as right.
+fn odd_ones(digests: &[Vec<i64>]) -> Vec<usize> {
+    let votes = |digest: &Vec<i64>| digests.iter().filter(|other| *other == digest).count();
+    let Some(most) = digests.iter().map(votes).max() else {
+        return Vec::new();
+    };
+    let right = digests.iter().find(|digest| votes(digest) == most);
+    (0..digests.len())
+        .filter(|rank| Some(&digests[*rank]) != right)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rank_with_other_weights_is_named() {
+        let (a, b) = (vec![1, 2], vec![1, 3]);
+        assert_eq!(odd_ones(&[a.clone(), a.clone(), a.clone()]), [0; 0]);
+        assert_eq!(odd_ones(&[a.clone(), b.clone(), a.clone()]), [1]);
+        assert_eq!(odd_ones(&[b.clone(), a.clone(), a.clone()]), [0]);
+        assert_eq!(odd_ones(&[a.clone(), b]), [1]);
+        assert_eq!(odd_ones(&[a]), [0; 0]);
+    }
+}
