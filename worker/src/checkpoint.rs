@@ -140,7 +140,7 @@ fn files(job: &Job) -> Result<Vec<UploadFile>, ModelError> {
     let weights = job.weights.model_file();
     let optimizer = job.optimizer.file()?;
     let text = |name: &str, bytes: Vec<u8>| UploadFile {
-        name: format!("model/{name}"),
+        name: name.to_owned(),
         kind: v1::FileKind::Model,
         size: bytes.len() as u64,
         content: Box::new(Cursor::new(bytes)),
@@ -149,13 +149,13 @@ fn files(job: &Job) -> Result<Vec<UploadFile>, ModelError> {
         text(layout::CONFIG_FILE, config.to_json()),
         text(layout::GENERATION_CONFIG_FILE, config.generation_json()),
         UploadFile {
-            name: format!("model/{}", layout::MODEL_FILE),
+            name: layout::MODEL_FILE.to_owned(),
             kind: v1::FileKind::Model,
             size: weights.total_bytes(),
             content: Box::new(weights),
         },
         UploadFile {
-            name: format!("state/{OPTIMIZER_FILE}"),
+            name: OPTIMIZER_FILE.to_owned(),
             kind: v1::FileKind::State,
             size: optimizer.total_bytes(),
             content: Box::new(optimizer),

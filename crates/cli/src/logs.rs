@@ -11,7 +11,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::Refused;
 
 /// What is logged when nothing else is asked for.
-const DEFAULT_FILTER: &str = "info";
+const DEFAULT_FILTER: &str = "info,tk_encode=warn";
 
 /// The flags about logs. [`crate::main`] adds them to every binary and to all
 /// its subcommands.
