@@ -17,7 +17,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
+    "allocator.cpp",
     "collectives.cpp",
     "error.cpp",
     "gloo.cpp",

@@ -9,6 +9,7 @@ const REAPER_PATIENCE: Duration = Duration::from_secs(2);
 
 fn main() -> std::process::ExitCode {
     c10d::configure_nccl();
+    c10d::keep_freed_memory();
     let exit = cli::run_from(
         std::env::args_os(),
         |args: WorkerArgs, shutdown| async move {

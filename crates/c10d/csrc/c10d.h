@@ -62,6 +62,8 @@ void c10d_string_free(char* text);
 bool c10d_background_join(int64_t deadline_ms);
 // Leaves the process at once: no atexit handlers, no static destructors.
 void c10d_exit(int32_t code);
+// Memory that is freed stays with the process.
+void c10d_keep_freed_memory(void);
 
 // Abort: one per generation, shared by its store, group and reducer.
 c10d_abort* c10d_abort_new(void);

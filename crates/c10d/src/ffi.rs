@@ -96,6 +96,7 @@ unsafe extern "C" {
     pub fn c10d_string_free(text: *mut c_char);
     pub fn c10d_background_join(deadline_ms: i64) -> bool;
     pub fn c10d_exit(code: i32);
+    pub fn c10d_keep_freed_memory();
 
     pub fn c10d_abort_new() -> *mut Abort;
     pub fn c10d_abort_trigger(abort: *mut Abort, reason: Text);

@@ -43,6 +43,7 @@
 //! and are documented as "in place" write to the tensor's storage.
 
 mod abort;
+mod allocator;
 mod autocast;
 mod device;
 mod error;
@@ -56,6 +57,7 @@ mod store;
 mod work;
 
 pub use abort::AbortHandle;
+pub use allocator::keep_freed_memory;
 pub use autocast::autocast;
 pub use device::{configure_nccl, device_available};
 pub use error::Error;
