@@ -4,11 +4,10 @@
 //! worker joins.
 
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::device::DeviceChoice;
+use crate::device::{DeviceChoice, PrecisionChoice};
 use crate::source::LocalData;
 
 /// Trains as one member of a Peregrine cluster.
@@ -121,38 +120,4 @@ pub struct TrainArgs {
     /// Where this machine's rows come from.
     #[command(flatten)]
     pub local: LocalData,
-}
-
-/// `--precision`, before the device is known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PrecisionChoice {
-    /// bf16 on GPUs, fp32 on CPUs.
-    Auto,
-    /// As given.
-    Fixed(model::Precision),
-}
-
-impl PrecisionChoice {
-    /// The precision on `device`.
-    #[must_use]
-    pub fn on(self, device: tch::Device) -> model::Precision {
-        match self {
-            Self::Fixed(precision) => precision,
-            Self::Auto if device.is_cuda() => model::Precision::Bf16,
-            Self::Auto => model::Precision::Fp32,
-        }
-    }
-}
-
-impl FromStr for PrecisionChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "auto" {
-            return Ok(Self::Auto);
-        }
-        text.parse()
-            .map(Self::Fixed)
-            .map_err(|_| format!("`{text}` is no precision: use fp32, bf16 or auto"))
-    }
 }

@@ -1,4 +1,4 @@
-//! Which device a worker trains on.
+//! Which device a worker trains on, and in which arithmetic.
 
 use std::str::FromStr;
 
@@ -77,6 +77,40 @@ pub fn name(device: Device) -> String {
     match device {
         Device::Cuda(index) => format!("cuda:{index}"),
         _ => "cpu".to_owned(),
+    }
+}
+
+/// `--precision`, before the device is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PrecisionChoice {
+    /// bf16 on GPUs, fp32 on CPUs.
+    Auto,
+    /// As given.
+    Fixed(model::Precision),
+}
+
+impl PrecisionChoice {
+    /// The precision on `device`.
+    #[must_use]
+    pub fn on(self, device: Device) -> model::Precision {
+        match self {
+            Self::Fixed(precision) => precision,
+            Self::Auto if device.is_cuda() => model::Precision::Bf16,
+            Self::Auto => model::Precision::Fp32,
+        }
+    }
+}
+
+impl FromStr for PrecisionChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "auto" {
+            return Ok(Self::Auto);
+        }
+        text.parse()
+            .map(Self::Fixed)
+            .map_err(|_| format!("`{text}` is no precision: use fp32, bf16 or auto"))
     }
 }
 

@@ -18,8 +18,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::PrecisionChoice;
-use crate::device::{self, DeviceChoice};
+use crate::device::{self, DeviceChoice, PrecisionChoice};
 use crate::source::LocalData;
 
 /// Flags of `worker score`.

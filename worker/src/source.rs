@@ -8,8 +8,6 @@ use cli::{Failure, Refused};
 use pages::{CacheConfig, Preparer, PreparerConfig, Secret, ServerAccess, Tokenizer};
 use run::{DataManifest, RunConfig};
 
-use crate::args::TrainArgs;
-
 /// Where one machine reads the run's rows from, when not from where the
 /// coordinator does.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -73,19 +71,20 @@ impl LocalData {
     }
 }
 
-/// What prepares the run's pages here, with its cache.
-pub(crate) async fn preparer(args: &TrainArgs, run: &RunConfig) -> Result<Preparer, Failure> {
-    let manifest = args.local.here(&run.data);
-    let source = pages::open(&manifest, &args.local.access())
+/// What prepares the run's pages here, keeping them in `cache`.
+pub(crate) async fn preparer(
+    local: &LocalData,
+    cache: CacheConfig,
+    run: &RunConfig,
+) -> Result<Preparer, Failure> {
+    let manifest = local.here(&run.data);
+    let source = pages::open(&manifest, &local.access())
         .await
         .map_err(|error| Refused::new(format!("the run's data (--data): {error}")))?;
-    let tokenizer = Arc::new(args.local.tokenizer()?);
+    let tokenizer = Arc::new(local.tokenizer()?);
     let config = PreparerConfig {
         concurrency: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-        cache: Some(CacheConfig {
-            folder: args.cache_dir.join("pages"),
-            max_bytes: args.cache_mib.saturating_mul(1 << 20),
-        }),
+        cache: Some(cache),
     };
     Ok(Preparer::new(source, tokenizer, &manifest, run.sl, config).map_err(Refused::because)?)
 }

@@ -164,7 +164,13 @@ impl Starting {
             pages_per_epoch: run.pages_per_epoch,
         })
         .context("the coordinator's order of pages cannot be made")?;
-        let preparer = source::preparer(&self.args, &run).await?;
+        let preparer = {
+            let cache = pages::CacheConfig {
+                folder: self.args.cache_dir.join("pages"),
+                max_bytes: self.args.cache_mib.saturating_mul(1 << 20),
+            };
+            source::preparer(&self.args.local, cache, &run).await?
+        };
         Ok(Joined {
             identity: Arc::new(Identity::new(&context)),
             limits: response.limits.unwrap_or_default(),

@@ -1,6 +1,8 @@
 //! What a worker refuses before it asks the coordinator anything: exit code 2,
 //! the flag by name, and a remedy.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::net::TcpListener;
 use std::process::Command;
 

@@ -1,5 +1,7 @@
 //! `worker score` prints what a validator computes, or refuses by name.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
