@@ -1,0 +1,311 @@
+//! The coordinator's command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use client::Address;
+use run::RunArgs;
+
+/// Leads a Peregrine training cluster.
+///
+/// Waits for its workers, plans which of them prepares and trains on what,
+/// keeps the ledger, the packed pages and the checkpoints, and tells what goes
+/// on. Started again on the same --state-dir, it continues the run that is
+/// there.
+#[derive(Debug, Parser)]
+#[command(
+    name = "coordinator",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    after_help = "Exit codes: 0 the run is complete, or stopping was asked for; 1 failed; 2 \
+                  refused before it started; 3 the training diverged."
+)]
+pub struct CoordinatorArgs {
+    /// What to do instead of leading a cluster.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// Flags of a coordinator that leads.
+    #[command(flatten)]
+    pub lead: LeadArgs,
+}
+
+/// What a coordinator can do besides leading.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what a running coordinator does and who works for it.
+    Status(StatusArgs),
+    /// Print the steps of the surviving lineage, oldest first.
+    Steps(StepsArgs),
+    /// Compare what was fed to the model with the pages; fails on any
+    /// difference.
+    Audit(AuditArgs),
+}
+
+/// Flags of a coordinator that leads a run.
+#[derive(Args, Clone, Debug)]
+pub struct LeadArgs {
+    /// Workers to wait for; a generation has this many.
+    #[arg(long, value_name = "N", required = true, help_heading = "Cluster")]
+    pub workers: Option<u32>,
+
+    /// Address and port to listen on; port 0 lets the system choose.
+    #[arg(
+        long,
+        value_name = "ADDR:PORT",
+        default_value = "0.0.0.0:50051",
+        help_heading = "Cluster"
+    )]
+    pub listen: SocketAddr,
+
+    /// File to write the bound address to, once connections are accepted.
+    #[arg(long, value_name = "FILE", help_heading = "Cluster")]
+    pub address_file: Option<PathBuf>,
+
+    /// Folder of the run's ledger, packed pages and checkpoints.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = ".peregrine/coordinator",
+        help_heading = "Cluster"
+    )]
+    pub state_dir: PathBuf,
+
+    /// Name of the run. [default: drawn when the run begins]
+    #[arg(long, value_name = "NAME", help_heading = "Run")]
+    pub run_id: Option<String>,
+
+    /// What defines the run.
+    #[command(flatten)]
+    pub run: RunArgs,
+
+    /// Weights to start from.
+    #[command(flatten)]
+    pub load: LoadArgs,
+
+    /// What to train on.
+    #[command(flatten)]
+    pub data: DataArgs,
+
+    /// How patient to be.
+    #[command(flatten)]
+    pub times: TimesArgs,
+
+    /// The chain.
+    #[command(flatten)]
+    pub chain: ChainArgs,
+
+    /// Go on serving checkpoints when the run is complete, until stopped.
+    #[arg(long, help_heading = "Cluster")]
+    pub keep_serving: bool,
+}
+
+/// Weights to start from.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LoadArgs {
+    /// Start from the model in this directory, as transformers writes it.
+    #[arg(
+        long = "load_model_dir",
+        value_name = "DIR",
+        conflicts_with = "load_model",
+        help_heading = "Model"
+    )]
+    pub load_model_dir: Option<PathBuf>,
+
+    /// Start from this file of weights (safetensors); --model_config or
+    /// --preset says what model they are of, or else the config.json beside it.
+    #[arg(long = "load_model", value_name = "FILE", help_heading = "Model")]
+    pub load_model: Option<PathBuf>,
+}
+
+/// What to train on.
+#[derive(Args, Clone, Debug, Default)]
+pub struct DataArgs {
+    /// Train on local files (parquet, JSON Lines or text), instead of a dataset
+    /// on the Hub: a file or a folder, which every worker must have too.
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with_all = ["dataset", "dataset_config", "dataset_split"],
+        help_heading = "Data"
+    )]
+    pub data: Option<PathBuf>,
+
+    /// Dataset on the Hub. [default: tiiuae/falcon-refinedweb]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub dataset: Option<String>,
+
+    /// Configuration of the dataset. [default: default]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub dataset_config: Option<String>,
+
+    /// Split of the dataset. [default: train]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub dataset_split: Option<String>,
+
+    /// Column, or field, that holds the text. [default: content]
+    #[arg(long, value_name = "NAME", help_heading = "Data")]
+    pub column: Option<String>,
+
+    /// Dataset server to ask for rows, such as a mirror.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "PEREGRINE_DATASET_ENDPOINT",
+        default_value = pages::DEFAULT_ENDPOINT,
+        help_heading = "Data"
+    )]
+    pub dataset_endpoint: String,
+
+    /// A tokenizer.json to use instead of GPT-2's vocabulary, which is built in.
+    #[arg(long, value_name = "FILE", help_heading = "Data")]
+    pub tokenizer: Option<PathBuf>,
+}
+
+impl DataArgs {
+    /// Whether any flag says what to train on.
+    pub(crate) fn names_rows(&self) -> bool {
+        let Self {
+            data,
+            dataset,
+            dataset_config,
+            dataset_split,
+            column,
+            dataset_endpoint: _,
+            tokenizer: _,
+        } = self;
+        let hub = [dataset, dataset_config, dataset_split, column];
+        data.is_some() || hub.iter().any(|flag| flag.is_some())
+    }
+}
+
+/// How patient to be. A worker gets these when it joins.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct TimesArgs {
+    /// How often a worker says that it is alive.
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 1_000,
+        help_heading = "Times"
+    )]
+    pub heartbeat_ms: u64,
+
+    /// A worker silent for so long is lost, and stops by itself.
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 10_000,
+        help_heading = "Times"
+    )]
+    pub lease_ms: u64,
+
+    /// How long one collective of the workers may take.
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 300_000,
+        help_heading = "Times"
+    )]
+    pub collective_ms: u64,
+
+    /// How long a worker may take over a page before another gets it.
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 120_000,
+        help_heading = "Times"
+    )]
+    pub page_lease_ms: u64,
+
+    /// How much work the page table covers ahead of the steps.
+    #[arg(
+        long,
+        value_name = "MS",
+        default_value_t = 60_000,
+        help_heading = "Times"
+    )]
+    pub rows_ahead_ms: u64,
+}
+
+/// The chain, for models that are loaded from it.
+#[derive(Args, Clone, Debug)]
+pub struct ChainArgs {
+    /// The subnet. Nothing reads the chain yet.
+    #[arg(long, value_name = "N", default_value_t = 9, help_heading = "Chain")]
+    pub netuid: u16,
+
+    /// The chain's network. Nothing reads the chain yet.
+    #[arg(
+        long = "subtensor.network",
+        value_name = "NETWORK",
+        default_value = "finney",
+        help_heading = "Chain"
+    )]
+    pub subtensor_network: String,
+
+    /// Contact neither the chain nor the Hub. The dataset server is still asked
+    /// for rows, unless --data is given.
+    #[arg(long, help_heading = "Chain")]
+    pub offline: bool,
+}
+
+/// Flags of `status`.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// The coordinator to ask.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
+    pub coordinator: Address,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whom to ask: a running coordinator, or the state of one that has stopped.
+#[derive(Args, Clone, Debug)]
+#[group(required = true, multiple = false)]
+pub struct SubjectArgs {
+    /// The running coordinator to ask.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub coordinator: Option<Address>,
+
+    /// The --state-dir of a coordinator that has stopped.
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Flags of `steps`.
+#[derive(Args, Clone, Debug)]
+pub struct StepsArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// The first step to print, counted from 0.
+    #[arg(long, value_name = "STEP", default_value_t = 0)]
+    pub from: u64,
+
+    /// Print steps as they come until the run ends; one JSON object a line with
+    /// --json.
+    #[arg(long, conflicts_with = "state_dir")]
+    pub follow: bool,
+
+    /// Print one JSON array of objects.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `audit`.
+#[derive(Args, Clone, Debug)]
+pub struct AuditArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}

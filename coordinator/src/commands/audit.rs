@@ -1,0 +1,69 @@
+//! `coordinator audit`.
+
+use cli::Failure;
+use proto::v1;
+use serde_json::Value;
+
+use super::{StoppedRun, call_failed, connect};
+use crate::args::AuditArgs;
+use crate::audit::audit_run;
+
+/// Prints an audit of the run.
+///
+/// # Errors
+/// If there are violations; if the run cannot be read.
+pub async fn audit(args: AuditArgs) -> Result<(), Failure> {
+    let report = match (&args.subject.state_dir, &args.subject.coordinator) {
+        (Some(directory), _) => {
+            let run = StoppedRun::open(directory)?;
+            let report = audit_run(&run.store, &run.packed, &run.config)?;
+            serde_json::to_value(report)?
+        }
+        (None, Some(address)) => {
+            let connection = connect(address).await?;
+            let answered = connection.operator().audit(v1::AuditRequest {}).await;
+            let answer = answered.map_err(call_failed)?.into_inner();
+            serde_json::from_str(&answer.report)?
+        }
+        // clap asks for one of the two.
+        (None, None) => return Ok(()),
+    };
+    if args.json {
+        println!("{report}");
+    } else {
+        show(&report);
+    }
+    match violations(&report).len() {
+        0 => Ok(()),
+        found => Err(anyhow::anyhow!(
+            "the audit found {found} violation{}",
+            if found == 1 { "" } else { "s" }
+        )
+        .into()),
+    }
+}
+
+fn violations(report: &Value) -> &[Value] {
+    report["violations"].as_array().map_or(&[], Vec::as_slice)
+}
+
+fn show(report: &Value) {
+    let counts = ["planned", "trained", "repeated", "missed", "skipped"];
+    println!("run {}", report["run_id"].as_str().unwrap_or_default());
+    println!(
+        "{:>8}{}",
+        "epoch",
+        counts.map(|name| format!("{name:>12}")).concat()
+    );
+    let row = |name: &str, entry: &Value| {
+        let values = counts.map(|count| format!("{:>12}", entry[count].as_u64().unwrap_or(0)));
+        println!("{name:>8}{}", values.concat());
+    };
+    for epoch in report["epochs"].as_array().into_iter().flatten() {
+        row(&epoch["epoch"].to_string(), epoch);
+    }
+    row("total", &report["total"]);
+    for violation in violations(report) {
+        println!("violation: {}", violation.as_str().unwrap_or("unknown"));
+    }
+}

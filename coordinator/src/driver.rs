@@ -1,0 +1,333 @@
+//! The shell around the state machine: one task that feeds it events and
+//! carries out its effects in order.
+//!
+//! Events that arrive while a batch becomes durable are applied together and
+//! share the next batch, so that the disk's latency bounds nothing but itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use proto::v1;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use tonic::Status as RpcStatus;
+
+use crate::checkpoints::CheckpointFolder;
+use crate::machine::{
+    Answer, Effect, Event, Machine, Message, Millis, Outcome, Refusal, RequestId, SessionId,
+    Status, World,
+};
+use crate::progress::Progress;
+use crate::records::{Record, WorkerId};
+use crate::services::refused;
+use crate::store::{RunStore, StoreError};
+use crate::wire;
+
+/// Events that wait while a batch becomes durable.
+const EVENTS_AHEAD: usize = 4096;
+/// How often the machine is told that time has passed.
+const TICK: Duration = Duration::from_millis(100);
+/// Ticks between two looks for checkpoints that can be removed.
+const TICKS_PER_SWEEP: u64 = 50;
+
+/// Messages that wait for one worker. One that falls so far behind is gone.
+pub(crate) const MESSAGES_AHEAD: usize = 1024;
+
+/// The way to a worker, or why it is cut.
+pub(crate) type Outbound = mpsc::Sender<Result<v1::CoordinatorMessage, RpcStatus>>;
+
+enum Input {
+    Event(Event),
+    Call(RequestId, Event, oneshot::Sender<Result<Answer, Refusal>>),
+    OpenSession(SessionId, WorkerId, Outbound),
+}
+
+/// Talks to the driver from any task.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    inputs: mpsc::Sender<Input>,
+    numbers: Arc<AtomicU64>,
+    status: watch::Receiver<Arc<Status>>,
+    watchers: Arc<watch::Sender<usize>>,
+}
+
+/// Someone who keeps the coordinator from exiting while they watch or read.
+pub(crate) struct Watching(Arc<watch::Sender<usize>>);
+
+/// The driver has ended: the coordinator is exiting.
+#[derive(Debug, thiserror::Error)]
+#[error("the coordinator is stopping")]
+pub(crate) struct Gone;
+
+impl From<Gone> for RpcStatus {
+    fn from(gone: Gone) -> RpcStatus {
+        RpcStatus::unavailable(gone.to_string())
+    }
+}
+
+impl Handle {
+    /// Asks the machine, and waits for its answer.
+    pub(crate) async fn call(
+        &self,
+        event: impl FnOnce(RequestId) -> Event,
+    ) -> Result<Result<Answer, Refusal>, Gone> {
+        let request = RequestId(self.number());
+        let (answer, answered) = oneshot::channel();
+        let input = Input::Call(request, event(request), answer);
+        self.inputs.send(input).await.map_err(|_| Gone)?;
+        answered.await.map_err(|_| Gone)
+    }
+
+    /// Tells the machine.
+    pub(crate) async fn tell(&self, event: Event) -> Result<(), Gone> {
+        let input = Input::Event(event);
+        self.inputs.send(input).await.map_err(|_| Gone)
+    }
+
+    /// Opens a worker's session.
+    pub(crate) async fn open_session(
+        &self,
+        worker: WorkerId,
+        outbound: Outbound,
+    ) -> Result<SessionId, Gone> {
+        let session = SessionId(self.number());
+        let input = Input::OpenSession(session, worker, outbound);
+        self.inputs.send(input).await.map_err(|_| Gone)?;
+        Ok(session)
+    }
+
+    /// The machine as it was after the last durable batch.
+    pub(crate) fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// Every status from now on.
+    pub(crate) fn statuses(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    /// Keeps the coordinator from exiting until dropped.
+    pub(crate) fn watching(&self) -> Watching {
+        self.watchers.send_modify(|watchers| *watchers += 1);
+        Watching(self.watchers.clone())
+    }
+
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.0.send_modify(|watchers| *watchers -= 1);
+    }
+}
+
+/// The task that owns the machine.
+pub(crate) struct Driver {
+    machine: Machine,
+    /// What the machine wanted done when it started.
+    first_effects: Vec<Effect>,
+    store: RunStore,
+    checkpoints: CheckpointFolder,
+    progress: Progress,
+    run_id: String,
+    started: Instant,
+    inputs: mpsc::Receiver<Input>,
+    watchers: watch::Receiver<usize>,
+    status: watch::Sender<Arc<Status>>,
+    sessions: HashMap<SessionId, Outbound>,
+    calls: HashMap<RequestId, oneshot::Sender<Result<Answer, Refusal>>>,
+}
+
+impl Driver {
+    /// A driver for a machine that has just started, at time 0.
+    pub(crate) fn new(
+        (machine, first_effects): (Machine, Vec<Effect>),
+        store: RunStore,
+        checkpoints: CheckpointFolder,
+        progress: Progress,
+        run_id: String,
+    ) -> (Driver, Handle) {
+        let (inputs, received) = mpsc::channel(EVENTS_AHEAD);
+        let (status, statuses) = watch::channel(Arc::new(machine.status()));
+        let (watchers, watcher_counts) = watch::channel(0);
+        let driver = Driver {
+            machine,
+            first_effects,
+            store,
+            checkpoints,
+            progress,
+            run_id,
+            started: Instant::now(),
+            inputs: received,
+            watchers: watcher_counts,
+            status,
+            sessions: HashMap::new(),
+            calls: HashMap::new(),
+        };
+        let handle = Handle {
+            inputs,
+            numbers: Arc::new(AtomicU64::new(1)),
+            status: statuses,
+            watchers: Arc::new(watchers),
+        };
+        (driver, handle)
+    }
+
+    /// Drives the machine until it exits.
+    ///
+    /// # Errors
+    /// If something cannot be made durable: then nothing may follow from it.
+    pub(crate) async fn run(mut self) -> Result<Outcome, StoreError> {
+        let effects = std::mem::take(&mut self.first_effects);
+        if let Some(outcome) = self.carry_out(effects).await? {
+            return Ok(outcome);
+        }
+        let mut ticker = tokio::time::interval(TICK);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut ticks = 0;
+        let mut inputs = Vec::new();
+        loop {
+            inputs.clear();
+            let mut effects = Vec::new();
+            tokio::select! {
+                count = self.inputs.recv_many(&mut inputs, EVENTS_AHEAD) => {
+                    if count == 0 {
+                        return Ok(Outcome::Stopped);
+                    }
+                    for input in inputs.drain(..) {
+                        effects.extend(self.take(input));
+                    }
+                }
+                changed = self.watchers.changed() => {
+                    if changed.is_ok() {
+                        let watchers = *self.watchers.borrow_and_update();
+                        effects.extend(self.apply(Event::Watching { watchers }));
+                    }
+                }
+                _ = ticker.tick() => {
+                    ticks += 1;
+                    effects.extend(self.apply(Event::Tick));
+                    if ticks % TICKS_PER_SWEEP == 0 {
+                        self.sweep();
+                    }
+                    self.status.send_replace(Arc::new(self.machine.status()));
+                }
+            }
+            if let Some(outcome) = self.carry_out(effects).await? {
+                return Ok(outcome);
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) -> Vec<Effect> {
+        match input {
+            Input::Event(event) => {
+                if let Event::SessionClosed { session } = &event {
+                    self.sessions.remove(session);
+                }
+                self.apply(event)
+            }
+            Input::Call(request, event, answer) => {
+                self.calls.insert(request, answer);
+                self.apply(event)
+            }
+            Input::OpenSession(session, worker, outbound) => {
+                self.sessions.insert(session, outbound);
+                self.apply(Event::SessionOpened { session, worker })
+            }
+        }
+    }
+
+    fn apply(&mut self, event: Event) -> Vec<Effect> {
+        let elapsed = self.started.elapsed().as_millis();
+        let now = Millis::try_from(elapsed).unwrap_or(Millis::MAX);
+        self.machine.apply(now, event)
+    }
+
+    /// Carries out effects in order, except that all records are made durable
+    /// first and together: that only strengthens what the order promises.
+    async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<Option<Outcome>, StoreError> {
+        let mut records = Vec::new();
+        let mut others = Vec::new();
+        for effect in effects {
+            match effect {
+                Effect::Persist(record) => records.push(record),
+                other => others.push(other),
+            }
+        }
+        if !records.is_empty() {
+            self.commit(records).await?;
+            self.status.send_replace(Arc::new(self.machine.status()));
+        }
+        let mut cut_off = Vec::new();
+        for effect in others {
+            match effect {
+                Effect::Persist(_) => {}
+                Effect::Send {
+                    session,
+                    world,
+                    message,
+                } => {
+                    if !self.send(session, world, message) {
+                        cut_off.push(session);
+                    }
+                }
+                Effect::Reply { request, answer } => {
+                    if let Some(call) = self.calls.remove(&request) {
+                        // A caller that has hung up needs no answer.
+                        let _ = call.send(answer);
+                    }
+                }
+                Effect::Close { session, refusal } => {
+                    if let Some(outbound) = self.sessions.remove(&session) {
+                        let _ = outbound.try_send(Err(refused(&refusal)));
+                    }
+                }
+                Effect::DeleteCheckpoint(checkpoint) => self.checkpoints.condemn(checkpoint),
+                Effect::Tell(happening) => self.progress.show(&happening),
+                Effect::Exit(outcome) => {
+                    self.status.send_replace(Arc::new(self.machine.status()));
+                    return Ok(Some(outcome));
+                }
+            }
+        }
+        for session in cut_off {
+            self.sessions.remove(&session);
+            let effects = self.apply(Event::SessionClosed { session });
+            if let Some(outcome) = Box::pin(self.carry_out(effects)).await? {
+                return Ok(Some(outcome));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn commit(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        let store = self.store.clone();
+        let committed = tokio::task::spawn_blocking(move || store.commit(&records));
+        committed.await.unwrap_or_else(|panic| {
+            Err(StoreError::Corrupt {
+                what: "batch",
+                reason: panic.to_string(),
+            })
+        })
+    }
+
+    /// Whether the message is on its way.
+    fn send(&self, session: SessionId, world: World, message: Message) -> bool {
+        let Some(outbound) = self.sessions.get(&session) else {
+            // Closed already; the machine hears of it in its turn.
+            return true;
+        };
+        let message = wire::to_worker(&self.run_id, world, message);
+        outbound.try_send(Ok(message)).is_ok()
+    }
+
+    fn sweep(&self) {
+        let checkpoints = self.checkpoints.clone();
+        tokio::task::spawn_blocking(move || checkpoints.sweep(false));
+    }
+}

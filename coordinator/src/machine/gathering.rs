@@ -1,0 +1,171 @@
+//! Forming a generation: of whom, when, and from which state.
+
+use ledger::{Cursor, GenerationRecord};
+
+use super::Machine;
+use super::effect::{Form, FormMember, Message};
+use super::ending::RunState;
+use super::formation::{Basis, Candidate, choose_basis, choose_members, survives};
+use super::generation::{Generation, Seat, Stage};
+use super::happening::Happening;
+use super::members::{Applied, Member, Standing};
+use crate::records::{KeptGeneration, Record, WorkerId};
+
+/// Rows of the page table that go into one message.
+const ROWS_PER_MESSAGE: usize = 4096;
+
+impl Machine {
+    /// Forms the next generation if nothing is in its way; otherwise says what
+    /// is.
+    pub(super) fn form_if_possible(&mut self) {
+        if !matches!(self.run, RunState::Open) || self.current.is_some() {
+            return;
+        }
+        match self.next_members() {
+            Ok(members) => self.form(&members),
+            Err(reason) => self.wait_for(&reason),
+        }
+    }
+
+    /// Tells what is waited for, once.
+    pub(super) fn wait_for(&mut self, reason: &str) {
+        if self.waiting != reason {
+            self.waiting = reason.to_owned();
+            let reason = reason.to_owned();
+            self.tell(Happening::Waiting { reason });
+        }
+    }
+
+    fn next_members(&mut self) -> Result<Vec<Candidate>, String> {
+        let candidate = |(worker, member): (&WorkerId, &Member)| {
+            let Standing::Ready { applied, since } = member.standing else {
+                return None;
+            };
+            member.draining.is_none().then(|| Candidate {
+                worker: worker.clone(),
+                host: member.host.clone(),
+                applied,
+                since,
+            })
+        };
+        let connected = self.members.connected();
+        let connected = connected.filter(|(_, member)| member.draining.is_none());
+        let connected = connected.count();
+        let candidates = self.members.connected().filter_map(candidate).collect();
+        let seats = self.settings.workers.get() as usize;
+        let usable = |applied: &Applied| self.usable_state(applied);
+        let members = choose_members(candidates, seats, connected, usable)?;
+        if let Some(member) = members.iter().find(|member| self.owes_reports(member)) {
+            return Err(format!(
+                "waiting for reports of the steps that worker {} has applied",
+                member.worker
+            ));
+        }
+        if let Some(predecessor) = self.predecessor {
+            if self.now < predecessor.safe_at {
+                return Err(format!(
+                    "waiting until the lease of generation {} has run out, for none of its members \
+                     has come back to say that it is over",
+                    predecessor.number
+                ));
+            }
+            self.bury(predecessor.number);
+        }
+        Ok(members)
+    }
+
+    /// The state that a worker holds, if the next generation may begin with
+    /// it: it belongs to the lineage, and every step in it is reported.
+    fn usable_state(&self, applied: &Applied) -> Option<Cursor> {
+        let cursor = applied.cursor?;
+        let on_lineage = survives(&self.generations, applied.generation, cursor.step);
+        (on_lineage && cursor.step <= self.reports.reported().step).then_some(cursor)
+    }
+
+    /// Whether a worker holds steps of the lineage that nobody has reported
+    /// yet: it will, unless it came back only just before its reports.
+    fn owes_reports(&self, candidate: &Candidate) -> bool {
+        let Some(cursor) = candidate.applied.cursor else {
+            return false;
+        };
+        let newest = self.generations.last().map(|g| g.record.number);
+        newest == Some(candidate.applied.generation)
+            && cursor.step > self.reports.reported().step
+            && self.now < candidate.since + self.settings.reports_grace_ms
+    }
+
+    fn form(&mut self, members: &[Candidate]) {
+        let Basis {
+            base,
+            origin,
+            has_state,
+        } = choose_basis(
+            members,
+            |applied| self.usable_state(applied),
+            self.checkpoints.latest(),
+            self.checkpoints.initial(),
+        );
+        let number = self.highest_generation.saturating_add(1);
+        let parent = self.generations.last().map(|g| g.record.number);
+        let workers: Vec<WorkerId> = members.iter().map(|m| m.worker.clone()).collect();
+        let rolled_back = self.reports.reported().step.saturating_sub(base.step);
+        let reason = std::mem::take(&mut self.next_reason);
+        let kept = KeptGeneration {
+            record: GenerationRecord {
+                number,
+                parent,
+                base,
+                members: workers.iter().map(|worker| worker.0.clone()).collect(),
+            },
+            reason: reason.clone(),
+            ended: false,
+        };
+        self.persist(Record::Generation(kept.clone()));
+        self.generations.push(kept);
+        self.highest_generation = number;
+        self.waiting.clear();
+        self.reports.begin_at(base);
+        self.refuse_waiting_checkpoints();
+        self.current = Some(Generation {
+            number,
+            seats: workers.iter().cloned().map(Seat::taken_by).collect(),
+            stage: Stage::Forming,
+            deadline: Some(self.now + self.settings.collective_ms),
+        });
+        self.tell(Happening::Formed {
+            generation: number,
+            members: workers.clone(),
+            base,
+            origin: origin.clone(),
+            reason,
+            rolled_back,
+        });
+
+        let form_members = members
+            .iter()
+            .zip(has_state)
+            .map(|(member, has_state)| FormMember {
+                worker: member.worker.clone(),
+                host: member.host.clone(),
+                has_state,
+            });
+        let form = Form {
+            parent,
+            base,
+            members: form_members.collect(),
+            origin,
+            best: self.checkpoints.best_evaluation(),
+        };
+        let rows = self.table.rows_from(base.page.ordinal);
+        for worker in &workers {
+            if let Some(member) = self.members.get_mut(worker) {
+                member.standing = Standing::Seated;
+                member.cursor = Some(base);
+            }
+            self.send(worker, Message::Form(form.clone()));
+            for part in rows.chunks(ROWS_PER_MESSAGE) {
+                self.send(worker, Message::PageRows(part.to_vec()));
+            }
+        }
+    }
+}

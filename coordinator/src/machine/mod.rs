@@ -1,0 +1,243 @@
+//! The coordinator's decisions: a state machine without IO.
+//!
+//! The mental model: [`Machine::apply`] is told what happened and when, and
+//! returns what to do about it, in order. It knows who has joined
+//! (`members`), forms generations of them (`gathering`, `formation`), keeps them
+//! until they are left (`generation`, `leaving`), keeps
+//! the page table ahead of the steps by assigning pages (`assign`, `table`),
+//! takes in reports, evaluations and checkpoints (`reports`, `checkpoints`),
+//! and knows when the run is over (`ending`).
+//!
+//! ```text
+//!            N ready                 rank 0 listens           all finished
+//! gathering ─────────► forming ─────────────────► running ─────────────────► complete
+//!     ▲                   │     a member is lost,    │
+//!     └──── all left ◄── leaving ◄── drains, fails ──┘
+//! ```
+//!
+//! Architecture invariant: no IO, no clock, no async, no randomness. The same
+//! events at the same times give the same effects, so thousands of histories
+//! can be tried in a second and any of them replayed.
+//!
+//! Architecture invariant: whatever a worker may rely on is durable first. An
+//! [`Effect::Persist`] stands before every effect that follows from it.
+//!
+//! Architecture invariant: at most one generation is alive. The next one is
+//! formed only when a member of the last one has left it, so that none of its
+//! collectives can finish, or when its members' leases have run out.
+
+mod assign;
+mod checkpoints;
+mod effect;
+mod ending;
+mod event;
+mod formation;
+mod gathering;
+mod generation;
+mod happening;
+mod history;
+mod leaving;
+mod members;
+mod reports;
+mod sessions;
+mod settings;
+mod status;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use ledger::Order;
+
+pub use effect::{
+    Answer, Assignment, Effect, Form, FormMember, Message, Origin, Outcome, Refusal, RefusalKind,
+    StopReason,
+};
+pub use event::{Activity, Event, FromWorker, Joining, Millis, RequestId, SessionId, World};
+pub use happening::Happening;
+pub use history::History;
+pub use settings::Settings;
+pub use status::{Status, WorkerStatus};
+
+use crate::records::{KeptGeneration, Record, WorkerId};
+use assign::Assignments;
+use checkpoints::Checkpoints;
+use ending::RunState;
+use generation::{Generation, Predecessor};
+use members::Members;
+use reports::Reports;
+use table::Table;
+
+/// The state of a coordinator.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    settings: Settings,
+    order: Order,
+    term: u64,
+    /// The highest generation number that anyone has used.
+    highest_generation: u64,
+    members: Members,
+    table: Table,
+    assignments: Assignments,
+    reports: Reports,
+    checkpoints: Checkpoints,
+    generations: Vec<KeptGeneration>,
+    /// The generation that is alive, if one is.
+    current: Option<Generation>,
+    /// A generation that may be alive out of sight.
+    predecessor: Option<Predecessor>,
+    run: RunState,
+    /// Why the run cannot go on, if it cannot.
+    failure: Option<String>,
+    watchers: usize,
+    /// What keeps the next generation from being formed, as last told.
+    waiting: String,
+    /// Why the next generation is formed, once it can be.
+    next_reason: String,
+    /// Since when the machine exists.
+    started: Millis,
+    now: Millis,
+    effects: Vec<Effect>,
+}
+
+impl Machine {
+    /// A machine that continues a history, and what it must do first.
+    pub fn start(
+        settings: Settings,
+        order: Order,
+        history: History,
+        now: Millis,
+    ) -> (Machine, Vec<Effect>) {
+        let last = history.generations.last();
+        let highest_generation = last.map_or(0, |generation| generation.record.number);
+        let predecessor = last
+            .filter(|generation| !generation.ended)
+            .map(|generation| Predecessor {
+                number: generation.record.number,
+                safe_at: now + settings.outlived_ms(),
+            });
+        let next_reason = match last {
+            Some(_) => "the coordinator was started again".to_owned(),
+            None => "the run begins".to_owned(),
+        };
+        let mut machine = Machine {
+            term: history.term + 1,
+            highest_generation,
+            members: Members::default(),
+            assignments: Assignments::default(),
+            reports: Reports::new(&history),
+            checkpoints: Checkpoints::new(history.checkpoints),
+            run: RunState::new(history.complete, settings.epochs, now),
+            table: Table::new(&order, history.rows),
+            generations: history.generations,
+            current: None,
+            predecessor,
+            failure: None,
+            watchers: 0,
+            waiting: String::new(),
+            next_reason,
+            started: now,
+            now,
+            effects: Vec::new(),
+            settings,
+            order,
+        };
+        machine.persist(Record::Term(machine.term));
+        machine.settle();
+        let effects = std::mem::take(&mut machine.effects);
+        (machine, effects)
+    }
+
+    /// Takes in one event and decides what to do. `now` never goes back.
+    pub fn apply(&mut self, now: Millis, event: Event) -> Vec<Effect> {
+        debug_assert!(now >= self.now, "the clock went back");
+        self.now = now;
+        match event {
+            Event::Join { request, joining } => self.on_join(request, joining),
+            Event::SessionOpened { session, worker } => self.on_session_opened(session, &worker),
+            Event::SessionClosed { session } => self.on_session_closed(session),
+            Event::Said {
+                session,
+                world,
+                message,
+            } => self.on_said(session, world, message),
+            Event::PagePut {
+                request,
+                worker,
+                slot,
+                row,
+            } => self.on_page_put(request, &worker, slot, row),
+            Event::CheckpointStored {
+                request,
+                checkpoint,
+            } => self.on_checkpoint_stored(request, checkpoint),
+            Event::Watching { watchers } => self.on_watching(watchers),
+            Event::ShutdownAsked => self.on_shutdown_asked(),
+            Event::Tick => self.on_tick(),
+        }
+        self.settle();
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The world that the coordinator lives in.
+    pub fn world(&self) -> World {
+        World {
+            term: self.term,
+            generation: self.highest_generation,
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.lose_silent_workers();
+        self.expire_generation_deadline();
+        self.expire_page_leases();
+    }
+
+    /// What follows from any change: a generation, assignments, the end.
+    fn settle(&mut self) {
+        self.form_if_possible();
+        self.assign_pages();
+        self.leave_if_done();
+    }
+
+    fn persist(&mut self, record: Record) {
+        self.effects.push(Effect::Persist(record));
+    }
+
+    fn tell(&mut self, happening: Happening) {
+        self.effects.push(Effect::Tell(happening));
+    }
+
+    fn reply(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
+        self.effects.push(Effect::Reply { request, answer });
+    }
+
+    /// Says something to a worker, if it is connected.
+    fn send(&mut self, worker: &WorkerId, message: Message) {
+        let current = self.current.as_ref().map(|generation| generation.number);
+        let generation = current.unwrap_or(self.highest_generation);
+        self.send_about(worker, generation, message);
+    }
+
+    /// Says something about a generation, which need not be the current one.
+    fn send_about(&mut self, worker: &WorkerId, generation: u64, message: Message) {
+        if let Some(session) = self.members.session_of(worker) {
+            self.expect_longer_life(worker);
+            let world = World {
+                term: self.term,
+                generation,
+            };
+            self.effects.push(Effect::Send {
+                session,
+                world,
+                message,
+            });
+        }
+    }
+
+    fn fault(&mut self, worker: &WorkerId, what: impl Into<String>) {
+        self.tell(Happening::Fault {
+            worker: worker.clone(),
+            what: what.into(),
+        });
+    }
+}

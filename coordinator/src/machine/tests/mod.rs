@@ -1,0 +1,9 @@
+//! Histories of a machine with scripted workers around it.
+
+mod acts;
+mod data;
+mod property;
+mod scenarios;
+mod sim;
+mod training;
+mod worker;

@@ -1,0 +1,15 @@
+//! The coordinator's entry point.
+
+use coordinator::args::{Command, CoordinatorArgs};
+use coordinator::commands;
+
+fn main() -> std::process::ExitCode {
+    cli::main(|args: CoordinatorArgs, shutdown| async move {
+        match args.command {
+            Some(Command::Status(args)) => commands::status(args).await,
+            Some(Command::Steps(args)) => commands::steps(args).await,
+            Some(Command::Audit(args)) => commands::audit(args).await,
+            None => coordinator::run(args.lead, shutdown).await,
+        }
+    })
+}

@@ -1,0 +1,315 @@
+//! From flags and what is on disk to the run that a coordinator leads: a new
+//! one, or the one that is there.
+
+use std::fs;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::path::{Path, PathBuf};
+
+use cli::{Failure, Refused};
+use layout::{CONFIG_FILE, Gpt2Config, parameter_count};
+use run::{Init, LoadedModel, RunArgs, RunConfig, Settings};
+
+use crate::args::LeadArgs;
+use crate::checkpoints::{CheckpointFolder, InitialWeights};
+use crate::dataset;
+use crate::machine::History;
+use crate::packed::PackedPages;
+use crate::store::{Embedded, RunRecord, RunStore, StoreError};
+
+/// Bytes of a parameter in a checkpoint: weights and two moments, in fp32.
+const BYTES_PER_PARAMETER: u64 = 3 * 4;
+/// Checkpoints on disk at the worst moment: latest, best, and one on its way in.
+const CHECKPOINTS_AT_ONCE: u64 = 3;
+/// Bytes of a packed page of web text.
+const BYTES_PER_PAGE: u64 = 140_000;
+/// Pages for which an endless run must have room at its start.
+const PAGES_OF_ENDLESS_RUN: u64 = 10_000;
+
+/// Where things are inside a state directory.
+pub(crate) struct StateDir<'a>(pub(crate) &'a Path);
+
+impl StateDir<'_> {
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join("ledger.redb")
+    }
+
+    pub(crate) fn packed(&self) -> PathBuf {
+        self.0.join("packed")
+    }
+
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+}
+
+/// A run that is ready to be led.
+pub(crate) struct Plan {
+    pub(crate) config: RunConfig,
+    pub(crate) is_new: bool,
+    pub(crate) store: RunStore,
+    pub(crate) history: History,
+    pub(crate) packed: PackedPages,
+    pub(crate) checkpoints: CheckpointFolder,
+}
+
+/// How many workers the flags ask for.
+pub(crate) fn workers(args: &LeadArgs) -> Result<std::num::NonZeroU32, Refused> {
+    let workers = args.workers.unwrap_or_default();
+    std::num::NonZeroU32::new(workers)
+        .ok_or_else(|| Refused::new("--workers 0: somebody has to train; give at least 1"))
+}
+
+/// Everything that can be refused without touching the disk or the network, so
+/// that a mistyped flag leaves nothing behind.
+pub(crate) struct Checked {
+    weights: Option<InitialWeights>,
+    loaded: Option<LoadedModel>,
+    /// The run's flags without those that only describe loaded weights.
+    run_args: RunArgs,
+    /// The settings of a new run; a resumed one's depend on what is stored.
+    settings: Option<Settings>,
+}
+
+impl Checked {
+    /// Checks the flags, and the weights that they name.
+    pub(crate) fn new(args: &LeadArgs) -> Result<Checked, Refused> {
+        let workers = workers(args)?;
+        check_times(args)?;
+        let mut run_args = args.run.clone();
+        let weights = open_weights(args, &mut run_args)?;
+        let loaded = match &weights {
+            Some(weights) => Some(LoadedModel {
+                model: weights.config().clone(),
+                digest: weights.digest().map_err(Refused::because)?,
+            }),
+            None => None,
+        };
+        let settings = match StateDir(&args.state_dir).store().exists() {
+            true => None,
+            false => Some(
+                run_args
+                    .settings(workers.get(), loaded.clone())
+                    .map_err(Refused::because)?,
+            ),
+        };
+        Ok(Checked {
+            weights,
+            loaded,
+            run_args,
+            settings,
+        })
+    }
+
+    /// Opens the state directory: continues the run that is there, if the flags
+    /// do not contradict it, or begins a new one. What can be refused is,
+    /// before anything is created.
+    pub(crate) async fn plan(self, args: &LeadArgs) -> Result<Plan, Failure> {
+        let state_dir = StateDir(&args.state_dir);
+        let mut new_config = None;
+        if !state_dir.store().exists() {
+            let config = self.new_config(args).await?;
+            check_space(args, &config, &History::default())?;
+            new_config = Some(config);
+        }
+        cli::writable_directory("--state-dir", &args.state_dir)?;
+        let store = open_store(&state_dir)?;
+        let stored = store.run().map_err(Refused::because)?;
+        let config = match (&stored, new_config) {
+            (Some(record), _) => self.resumed_config(args, &record.config).await?,
+            (None, Some(config)) => config,
+            // A creation that was cut short.
+            (None, None) => self.new_config(args).await?,
+        };
+        let history = store.history()?;
+        check_space(args, &config, &history)?;
+        let packed = PackedPages::open(&state_dir.packed())?;
+        let root = state_dir.checkpoints();
+        let checkpoints = CheckpointFolder::open(&root, &config.model, &history.checkpoints)?;
+        match &stored {
+            Some(record) if record.config == config => {}
+            Some(_) => store.create_run(&RunRecord::new(config.clone()), None)?,
+            None => {
+                let initial = match &self.weights {
+                    Some(weights) => Some(weights.install(&checkpoints)?),
+                    None => None,
+                };
+                store.create_run(&RunRecord::new(config.clone()), initial.as_ref())?;
+            }
+        }
+        let history = verified_history(&store, &checkpoints, &config)?;
+        Ok(Plan {
+            is_new: stored.is_none(),
+            config,
+            store,
+            history,
+            packed,
+            checkpoints,
+        })
+    }
+
+    async fn new_config(&self, args: &LeadArgs) -> Result<RunConfig, Refused> {
+        let settings = match &self.settings {
+            Some(settings) => settings.clone(),
+            None => self
+                .run_args
+                .settings(workers(args)?.get(), self.loaded.clone())
+                .map_err(Refused::because)?,
+        };
+        let run_id = args.run_id.clone().unwrap_or_else(draw_run_id);
+        let dataset = dataset::describe(&args.data, None).await?;
+        settings
+            .with_data(&run_id, dataset)
+            .map_err(Refused::because)
+    }
+
+    async fn resumed_config(
+        &self,
+        args: &LeadArgs,
+        stored: &RunConfig,
+    ) -> Result<RunConfig, Refused> {
+        let run_id = args.run_id.as_deref().unwrap_or(&stored.run_id);
+        let settings = self.run_args.settings_over(stored, self.loaded.clone());
+        let settings = settings.map_err(Refused::because)?;
+        let dataset = dataset::describe(&args.data, Some(&stored.data)).await?;
+        let asked = settings
+            .with_data(run_id, dataset)
+            .map_err(Refused::because)?;
+        stored.resumed_as(asked).map_err(|error| {
+            let directory = args.state_dir.display();
+            Refused::new(format!(
+                "--state-dir {directory} holds another run: {error}"
+            ))
+        })
+    }
+}
+
+/// Opens the weights to start from, and takes the flags that describe them out
+/// of the run's.
+fn open_weights(
+    args: &LeadArgs,
+    run_args: &mut RunArgs,
+) -> Result<Option<InitialWeights>, Refused> {
+    if let Some(directory) = &args.load.load_model_dir {
+        let weights = InitialWeights::open_directory(directory)
+            .map_err(|error| Refused::new(format!("--load_model_dir: {error}")))?;
+        return Ok(Some(weights));
+    }
+    let Some(file) = &args.load.load_model else {
+        return Ok(None);
+    };
+    let refuse = |problem: &dyn std::fmt::Display| {
+        Refused::new(format!("--load_model {}: {problem}", file.display()))
+    };
+    let config = match (run_args.preset.take(), run_args.model_config.take()) {
+        (Some(name), _) => layout::preset(&name)
+            .ok_or_else(|| refuse(&format!("--preset {name}: there is no such model")))?,
+        (None, Some(config)) => Gpt2Config::read(&config).map_err(|error| refuse(&error))?,
+        (None, None) => {
+            let beside = file.with_file_name(CONFIG_FILE);
+            Gpt2Config::read(&beside).map_err(|error| {
+                refuse(&format!(
+                    "{error}; say what model the weights are of with --model_config or --preset"
+                ))
+            })?
+        }
+    };
+    let weights = InitialWeights::open_file(file, &config).map_err(|error| refuse(&error))?;
+    Ok(Some(weights))
+}
+
+fn check_times(args: &LeadArgs) -> Result<(), Refused> {
+    let times = &args.times;
+    if times.heartbeat_ms == 0 || times.lease_ms < 3 * times.heartbeat_ms {
+        return Err(Refused::new(format!(
+            "--lease-ms {}: it must last for three heartbeats of --heartbeat-ms {} at least",
+            times.lease_ms, times.heartbeat_ms
+        )));
+    }
+    let others = [
+        ("--collective-ms", times.collective_ms),
+        ("--page-lease-ms", times.page_lease_ms),
+        ("--rows-ahead-ms", times.rows_ahead_ms),
+    ];
+    match others.iter().find(|(_, value)| *value == 0) {
+        Some((flag, _)) => Err(Refused::new(format!("{flag} 0: give at least 1 ms"))),
+        None => Ok(()),
+    }
+}
+
+/// Opens the store of a state directory.
+pub(crate) fn open_store(state_dir: &StateDir<'_>) -> Result<RunStore, Failure> {
+    match Embedded::open(&state_dir.store()) {
+        Ok(embedded) => Ok(RunStore::new(embedded)),
+        Err(error @ StoreError::InUse { .. }) => Err(Refused::because(error).into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn draw_run_id() -> String {
+    // The standard library's hasher is seeded from the system's randomness.
+    format!("run-{:016x}", RandomState::new().build_hasher().finish())
+}
+
+/// Checks that the disk holds what the run will need beyond what it has.
+fn check_space(args: &LeadArgs, config: &RunConfig, history: &History) -> Result<(), Refused> {
+    let parameters = parameter_count(&config.model);
+    let checkpoints = CHECKPOINTS_AT_ONCE * BYTES_PER_PARAMETER * parameters;
+    let initial = match config.init {
+        Init::Scratch => 0,
+        Init::Weights { .. } => 4 * parameters,
+    };
+    let planned = config
+        .num_epochs
+        .map(|epochs| epochs.saturating_mul(config.pages_per_epoch));
+    let pages = planned.unwrap_or(u64::MAX).min(PAGES_OF_ENDLESS_RUN) + config.eval_pages;
+    let pages = pages
+        .saturating_sub(history.rows.len() as u64)
+        .saturating_mul(BYTES_PER_PAGE);
+    let there: u64 = history.checkpoints.iter().map(|c| c.total_bytes()).sum();
+    let needed = (checkpoints + initial)
+        .saturating_sub(there)
+        .saturating_add(pages);
+    let purpose = "the latest and the best checkpoint, one on its way in, and packed pages";
+    cli::free_space("--state-dir", &args.state_dir, needed, purpose)
+}
+
+/// The history without checkpoints whose files are missing or changed.
+fn verified_history(
+    store: &RunStore,
+    checkpoints: &CheckpointFolder,
+    config: &RunConfig,
+) -> Result<History, Failure> {
+    let mut history = store.history()?;
+    let mut sound = Vec::new();
+    for checkpoint in std::mem::take(&mut history.checkpoints) {
+        match checkpoints.verify(&checkpoint) {
+            Ok(()) => sound.push(checkpoint),
+            Err(error) if checkpoint.is_initial() => {
+                return Err(Refused::new(format!(
+                    "the run's initial weights are damaged: {error}; restore {}, or start a new \
+                     run in another --state-dir",
+                    checkpoints.path(&checkpoint.id).display()
+                ))
+                .into());
+            }
+            Err(error) => {
+                tracing::warn!(
+                    "checkpoint {} is damaged and dropped: {error}",
+                    checkpoint.id
+                );
+                store.forget_checkpoint(&checkpoint.id)?;
+                if fs::exists(checkpoints.path(&checkpoint.id)).unwrap_or(true) {
+                    checkpoints.discard(&checkpoint.id);
+                }
+            }
+        }
+    }
+    history.checkpoints = sound;
+    let has_initial = history.checkpoints.iter().any(|c| c.is_initial());
+    if matches!(config.init, Init::Weights { .. }) && !has_initial {
+        return Err(
+            Refused::new("the run's initial weights are missing from its --state-dir").into(),
+        );
+    }
+    Ok(history)
+}

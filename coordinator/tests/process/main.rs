@@ -1,0 +1,12 @@
+//! The coordinator's real process, with scripted workers over real gRPC.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "what cannot be set up, or answers nothing, has failed the test"
+)]
+
+mod bench;
+mod refusals;
+mod training;
+mod uploads;
+mod worker;

@@ -1,0 +1,362 @@
+//! A coordinator, its workers and a publisher, and what can be asked of them.
+
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde::de::DeserializeOwned;
+
+use crate::{Audit, Binaries, Error, Process, Publication, Step, wait_until};
+
+/// How long a coordinator may take until it serves. It hashes local data first.
+const COORDINATOR_START: Duration = Duration::from_secs(60);
+
+/// A cluster in one folder, which holds logs, state and caches.
+#[derive(Debug)]
+pub struct Cluster {
+    binaries: Binaries,
+    folder: PathBuf,
+    address: String,
+    coordinator: Option<Process>,
+    workers: Vec<Process>,
+    publisher: Option<Process>,
+}
+
+impl Cluster {
+    /// A cluster without any process yet. The folder is made.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn new(binaries: Binaries, folder: &Path) -> Result<Self, Error> {
+        fs::create_dir_all(folder).map_err(Error::file(folder))?;
+        let folder = fs::canonicalize(folder).map_err(Error::file(folder))?;
+        Ok(Self {
+            binaries,
+            folder,
+            address: String::new(),
+            coordinator: None,
+            workers: Vec::new(),
+            publisher: None,
+        })
+    }
+
+    /// The folder that holds everything of this cluster.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The coordinator's state.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.folder.join("coordinator")
+    }
+
+    /// `host:port` of the running coordinator.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A command of one of the programs, in the cluster's folder and without
+    /// the flags that a shell or a `.env` file may set through variables.
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.binaries.path(program));
+        command.current_dir(&self.folder);
+        command
+    }
+
+    /// Starts a coordinator on a free port and waits until it serves.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] when it refuses to start, [`Error::TimedOut`].
+    pub fn start_coordinator<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
+        self.start_coordinator_at("127.0.0.1:0", flags)
+    }
+
+    /// Starts a coordinator at the address of one that has ended, where its
+    /// workers look for it.
+    ///
+    /// # Errors
+    /// As [`Cluster::start_coordinator`].
+    pub fn restart_coordinator<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
+        let address = self.address.clone();
+        self.start_coordinator_at(&address, flags)
+    }
+
+    fn start_coordinator_at<S: AsRef<OsStr>>(
+        &mut self,
+        address: &str,
+        flags: &[S],
+    ) -> Result<(), Error> {
+        let address_file = self.folder.join("coordinator.address");
+        // The one of an earlier coordinator of this folder.
+        let _ = fs::remove_file(&address_file);
+        let mut command = self.command("coordinator");
+        command
+            .args(["--listen", address, "--address-file"])
+            .arg(&address_file)
+            .arg("--state-dir")
+            .arg(self.state_dir())
+            .args(flags);
+        let mut process = Process::start("coordinator", &mut command, &self.folder)?;
+        self.address = wait_until("the coordinator to serve", COORDINATOR_START, || {
+            process.expect_running()?;
+            Ok(fs::read_to_string(&address_file).ok())
+        })
+        .map_err(|error| error.with_log(process.log_tail()))?
+        .trim()
+        .to_owned();
+        self.coordinator = Some(process);
+        Ok(())
+    }
+
+    /// Starts a worker on the CPU under a name.
+    ///
+    /// # Errors
+    /// [`Error::Process`].
+    pub fn start_worker<S: AsRef<OsStr>>(&mut self, name: &str, flags: &[S]) -> Result<(), Error> {
+        self.start_worker_on("cpu", name, flags)
+    }
+
+    /// Starts a worker on any device under a name. A worker of this name that
+    /// was started before is ended.
+    ///
+    /// # Errors
+    /// [`Error::Process`].
+    pub fn start_worker_on<S: AsRef<OsStr>>(
+        &mut self,
+        device: &str,
+        name: &str,
+        flags: &[S],
+    ) -> Result<(), Error> {
+        let mut command = self.command("worker");
+        command
+            .args(["--coordinator", &self.address, "--name", name])
+            .args(["--device", device, "--advertise", "127.0.0.1"])
+            .arg("--cache-dir")
+            .arg(self.folder.join(format!("{name}-cache")))
+            .args(flags);
+        self.workers.retain(|worker| worker.name() != name);
+        let process = Process::start(name, &mut command, &self.folder)?;
+        self.workers.push(process);
+        Ok(())
+    }
+
+    /// Starts a publisher that does not touch the network.
+    ///
+    /// # Errors
+    /// [`Error::Process`].
+    pub fn start_publisher<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
+        let mut command = self.command("publisher");
+        command
+            .args(["--offline", "--json", "--coordinator", &self.address])
+            .arg("--state-dir")
+            .arg(self.folder.join("publisher"))
+            .args(flags);
+        self.publisher = Some(Process::start("publisher", &mut command, &self.folder)?);
+        Ok(())
+    }
+
+    /// The coordinator's process.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub fn coordinator(&mut self) -> Result<&mut Process, Error> {
+        self.coordinator
+            .as_mut()
+            .ok_or(Error::NotRunning("the coordinator"))
+    }
+
+    /// The workers' processes, in the order in which they were started.
+    pub fn workers(&mut self) -> &mut [Process] {
+        &mut self.workers
+    }
+
+    /// The publisher's process.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub fn publisher(&mut self) -> Result<&mut Process, Error> {
+        self.publisher
+            .as_mut()
+            .ok_or(Error::NotRunning("the publisher"))
+    }
+
+    /// Every process, the coordinator last: it waits for the others.
+    pub fn processes(&mut self) -> impl Iterator<Item = &mut Process> {
+        self.workers
+            .iter_mut()
+            .chain(&mut self.publisher)
+            .chain(&mut self.coordinator)
+    }
+
+    /// Fails if a process has ended with an error.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] of the first one, with its log's last lines.
+    pub fn expect_no_failure(&mut self) -> Result<(), Error> {
+        self.processes().try_for_each(Process::expect_no_failure)
+    }
+
+    /// Whether every process has ended.
+    ///
+    /// # Errors
+    /// [`Error::Process`].
+    pub fn all_ended(&mut self) -> Result<bool, Error> {
+        for process in self.processes() {
+            if process.ended()?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits until the run is complete and every process has ended by itself.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] as soon as one fails; [`Error::TimedOut`] with the logs
+    /// of those that go on.
+    pub fn wait_complete(&mut self, limit: Duration) -> Result<(), Error> {
+        let waited = wait_until("the run to complete", limit, || {
+            self.expect_no_failure()?;
+            Ok(self.all_ended()?.then_some(()))
+        });
+        waited.map_err(|error| error.with_log(self.log_tails()))
+    }
+
+    /// The last log lines of every process, each under its name.
+    pub fn log_tails(&mut self) -> String {
+        let tails: Vec<String> = self.processes().map(|process| process.log_tail()).collect();
+        tails.join("\n")
+    }
+
+    /// Asks every process to end and waits until they have; kills those that
+    /// have not by `limit`.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when one had to be killed, [`Error::Ended`] when one
+    /// ended with an error.
+    pub fn stop(&mut self, limit: Duration) -> Result<(), Error> {
+        let deadline = Instant::now() + limit;
+        for process in self.processes() {
+            process.signal(Signal::TERM)?;
+        }
+        let mut first_error = None;
+        for process in self.processes() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if let Err(error) = process.wait(left) {
+                process.kill();
+                first_error.get_or_insert(error);
+            } else if let Err(error) = process.expect_no_failure() {
+                first_error.get_or_insert(error);
+            }
+        }
+        first_error.map_or(Ok(()), Err)
+    }
+
+    /// The steps of the surviving lineage, from `first` on, asked of the
+    /// running coordinator.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn steps(&self, first: u64) -> Result<Vec<Step>, Error> {
+        let from = first.to_string();
+        self.ask(
+            "coordinator",
+            [
+                "steps",
+                "--json",
+                "--from",
+                &from,
+                "--coordinator",
+                &self.address,
+            ],
+        )
+    }
+
+    /// All steps of the surviving lineage, from the state of a coordinator that
+    /// has ended.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn recorded_steps(&self) -> Result<Vec<Step>, Error> {
+        self.ask("coordinator", self.on_state(["steps", "--json"]))
+    }
+
+    /// The audit of a coordinator that has ended.
+    ///
+    /// # Errors
+    /// [`Error::Output`], also when the audit finds a violation.
+    pub fn audit(&self) -> Result<Audit, Error> {
+        self.ask("coordinator", self.on_state(["audit", "--json"]))
+    }
+
+    /// What the running coordinator says about itself.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn status(&self) -> Result<serde_json::Value, Error> {
+        self.ask(
+            "coordinator",
+            ["status", "--json", "--coordinator", &self.address],
+        )
+    }
+
+    /// What the publisher printed when it ended.
+    ///
+    /// # Errors
+    /// [`Error::Output`], [`Error::NotRunning`].
+    pub fn publication(&mut self) -> Result<Publication, Error> {
+        let output = self.publisher()?.output_text();
+        parse("publisher --json", &output)
+    }
+
+    fn on_state<const N: usize>(&self, arguments: [&str; N]) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = arguments.map(OsString::from).into();
+        arguments.push("--state-dir".into());
+        arguments.push(self.state_dir().into());
+        arguments
+    }
+
+    /// Runs a program to its end and reads the JSON that it prints.
+    ///
+    /// # Errors
+    /// [`Error::Process`]; [`Error::Output`] when it fails or prints no such
+    /// JSON.
+    pub fn ask<T: DeserializeOwned, S: AsRef<OsStr>>(
+        &self,
+        program: &'static str,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<T, Error> {
+        let mut command = self.command(program);
+        command.args(arguments);
+        let shown = format!("{command:?}");
+        let output = command.output().map_err(|source| Error::Process {
+            action: "running",
+            name: program.to_owned(),
+            source,
+        })?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        if !output.status.success() {
+            return Err(Error::Output {
+                command: shown,
+                reason: format!("it ended with {}", output.status),
+                output: format!("{text}{}", String::from_utf8_lossy(&output.stderr)),
+            });
+        }
+        parse(&shown, &text)
+    }
+}
+
+fn parse<T: DeserializeOwned>(command: &str, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Output {
+        command: command.to_owned(),
+        reason: error.to_string(),
+        output: text.to_owned(),
+    })
+}
