@@ -6,6 +6,7 @@
 
 use std::io::Cursor;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use client::{CheckpointUpload, Connection, RetryPolicy, UploadFile};
 use model::{ModelError, OPTIMIZER_FILE, OptimizerState, Snapshot};
@@ -43,10 +44,14 @@ pub(crate) struct Writer {
     standing: watch::Receiver<Standing>,
 }
 
-/// The last checkpoint was refused for good.
+/// The last checkpoint is not with the coordinator.
 #[derive(Debug, thiserror::Error)]
-#[error("the coordinator refused the checkpoint: {0}")]
-pub(crate) struct Refused(String);
+pub(crate) enum NotStored {
+    #[error("the coordinator refused the checkpoint: {0}")]
+    Refused(String),
+    #[error("the checkpoint was not stored within {0:?}; what came after the last one is lost")]
+    InTime(Duration),
+}
 
 impl Writer {
     /// Starts the background task.
@@ -81,22 +86,32 @@ impl Writer {
     }
 
     /// Waits until every copy handed over is durable, or the last was refused.
-    pub(crate) fn finish(&mut self, runtime: &tokio::runtime::Handle) -> Result<(), Refused> {
+    pub(crate) fn finish(&mut self, runtime: &tokio::runtime::Handle) -> Result<(), NotStored> {
+        runtime.block_on(self.all_stored())
+    }
+
+    /// Waits the same way, but not for ever: the coordinator may be gone.
+    pub(crate) fn finish_within(
+        &mut self,
+        patience: Duration,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<(), NotStored> {
+        let waited =
+            runtime.block_on(async { tokio::time::timeout(patience, self.all_stored()).await });
+        waited.unwrap_or(Err(NotStored::InTime(patience)))
+    }
+
+    async fn all_stored(&mut self) -> Result<(), NotStored> {
         let submitted = self.submitted;
-        let standing = runtime.block_on(async {
-            match self
-                .standing
-                .wait_for(|standing| standing.finished >= submitted)
-                .await
-            {
-                Ok(standing) => standing.clone(),
-                Err(_) => Standing {
-                    finished: submitted,
-                    refused: Some("the worker is shutting down".into()),
-                },
-            }
-        });
-        standing.refused.map_or(Ok(()), |why| Err(Refused(why)))
+        let refused = match self
+            .standing
+            .wait_for(|standing| standing.finished >= submitted)
+            .await
+        {
+            Ok(standing) => standing.refused.clone(),
+            Err(_) => Some("the worker is shutting down".into()),
+        };
+        refused.map_or(Ok(()), |why| Err(NotStored::Refused(why)))
     }
 }
 

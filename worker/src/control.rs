@@ -191,9 +191,10 @@ impl Control {
         self.pausing.load(Ordering::SeqCst) || self.draining.load(Ordering::SeqCst)
     }
 
-    /// Whether the pause is to leave a checkpoint.
+    /// Whether the pause is to leave a checkpoint. One that a draining worker
+    /// causes is: it may be the first of all to leave.
     pub(crate) fn is_checkpointing(&self) -> bool {
-        self.checkpointing.load(Ordering::SeqCst)
+        self.checkpointing.load(Ordering::SeqCst) || self.draining.load(Ordering::SeqCst)
     }
 
     /// Keeps a report until the coordinator has it.
@@ -275,6 +276,6 @@ mod tests {
         let (control, _messages) = Control::new();
         control.drain();
         control.enter(1, c10d::AbortHandle::new()).unwrap();
-        assert!(control.is_pausing());
+        assert!(control.is_pausing() && control.is_checkpointing());
     }
 }

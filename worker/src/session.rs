@@ -162,13 +162,15 @@ impl Session {
         // headers may wait for it.
         let progress = self.control.progress();
         let mut opening = vec![(progress.generation, self.heartbeat())];
+        let mut heartbeats = VecDeque::from([Instant::now()]);
         if again {
-            opening.extend(progress.standing.map(|body| (progress.generation, body)));
+            // Reports first: a state counts only with the steps that led to it.
             let reports = self.control.unacknowledged();
             if !reports.is_empty() {
                 let body = Body::StepReports(v1::StepReports { reports });
                 opening.push((progress.generation, body));
             }
+            opening.extend(progress.standing.map(|body| (progress.generation, body)));
         }
         for (generation, body) in opening {
             // There is room: the channel is new.
@@ -201,7 +203,13 @@ impl Session {
                             "the coordinator closed the session",
                         )));
                     };
-                    *lease_until = Instant::now() + self.lease();
+                    // From when the heartbeat was sent: whatever delayed the
+                    // answer delayed it for the coordinator's patience too.
+                    if matches!(message.body, Some(Directive::Ack(_)))
+                        && let Some(sent) = heartbeats.pop_front()
+                    {
+                        *lease_until = sent + self.lease();
+                    }
                     if let Some(ended) = self.hear(message) {
                         return Ok(ended);
                     }
@@ -213,7 +221,10 @@ impl Session {
                 _ = beat.tick() => {
                     let generation = self.control.progress().generation;
                     // A heartbeat that finds no room is not worth waiting for.
-                    let _ = outgoing.try_send(self.envelope(generation, self.heartbeat()));
+                    let heartbeat = self.envelope(generation, self.heartbeat());
+                    if outgoing.try_send(heartbeat).is_ok() {
+                        heartbeats.push_back(Instant::now());
+                    }
                 }
                 () = tokio::time::sleep_until(*lease_until), if self.holds_generation() => {
                     self.give_up_generation();

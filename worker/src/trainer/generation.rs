@@ -20,6 +20,9 @@ use crate::checkpoint::Writer;
 use crate::control::Command;
 use crate::feeder::{self, Fed, FeedError, Feeding};
 
+/// How long a pause may take to store its checkpoint.
+const PAUSE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How a generation ended for this worker.
 pub(super) enum Outcome {
     /// The run's epochs are over and its last checkpoint is durable.
@@ -157,7 +160,7 @@ impl Trainer {
                 Fed::End(cursor) => {
                     return Ok(match writer.finish(&self.runtime) {
                         Ok(()) => Outcome::Finished(cursor),
-                        Err(refused) => Outcome::RunFailed(refused.to_string()),
+                        Err(error) => Outcome::RunFailed(error.to_string()),
                     });
                 }
             };
@@ -185,8 +188,8 @@ impl Trainer {
                     self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
                 }
                 // What is under way would be lost with this process.
-                if let Err(refused) = writer.finish(&self.runtime) {
-                    tracing::error!("{refused}");
+                if let Err(error) = writer.finish_within(PAUSE_PATIENCE, &self.runtime) {
+                    tracing::error!("{error}");
                 }
                 return Ok(Outcome::Left(String::new()));
             }
