@@ -28,8 +28,7 @@ pub(crate) fn run(workspace: &Workspace) -> anyhow::Result<()> {
         cargo(workspace)
             .args(["build", "--package", "worker", "--bins"])
             .args(["--features", "cuda"])
-            .env("CARGO_TARGET_DIR", &target)
-            .env(setup::CUDA_INCLUDE, setup::cuda_include_path(workspace)?),
+            .env("CARGO_TARGET_DIR", &target),
     )?;
     let worker = target.join("debug/worker");
 

@@ -2,7 +2,7 @@
 //!
 //! The mental model: a directory is a `config.json`, which says what the model
 //! *is* ([`Gpt2Config`]); from it follows which tensors there must be and of
-//! which shapes ([`tensors`]); and one or more safetensors files hold them,
+//! which shapes ([`tensors()`]); and one or more safetensors files hold them,
 //! each beginning with a header that says where each tensor's bytes lie
 //! ([`SafetensorsHeader`]). [`ModelDir`] opens what is there and compares it
 //! with what should be there; [`write_model_dir`] writes it. What this crate

@@ -8,7 +8,6 @@
 //! and one that has nothing to do only reads the stamp.
 
 mod corpus;
-mod cuda;
 mod install;
 mod pins;
 mod pip;
@@ -20,7 +19,6 @@ mod stamp;
 use clap::Args;
 
 pub(crate) use corpus::corpus_path;
-pub(crate) use cuda::{VARIABLE as CUDA_INCLUDE, include_path as cuda_include_path};
 
 use crate::workspace::Workspace;
 
@@ -57,8 +55,7 @@ pub(crate) fn run(workspace: &Workspace, args: &SetupArgs) -> anyhow::Result<()>
     println!("libtorch  {}", workspace.libtorch().display());
     println!("corpus    {}", corpus_path(workspace).display());
     if args.cuda {
-        let include = cuda::include_path(workspace)?;
-        println!("cuda      {}={}", cuda::VARIABLE, include.display());
+        println!("cuda      headers and libraries: build with --features cuda");
     }
     println!("ready: cargo build, cargo xtask demo, cargo xtask test");
     Ok(())
