@@ -6,6 +6,7 @@ fn main() {
     // Beside the binary first, as an image ships it; then where it was built.
     let mut places = vec!["$ORIGIN/../lib/libtorch".to_owned()];
     places.extend(env::var("DEP_C10D_LIB_DIR"));
+    places.extend(env::var("DEP_C10D_CUDA_LIB_DIR"));
     for place in places {
         println!("cargo:rustc-link-arg=-Wl,-rpath,{place}");
     }

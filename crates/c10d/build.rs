@@ -7,7 +7,8 @@
 //!   otherwise. The same variable steers torch-sys.
 //! - `PEREGRINE_CUDA_INCLUDE`: with the feature `cuda`, the folders that hold
 //!   the headers of CUDA's runtime, cccl, cuBLAS, cuSPARSE, cuSOLVER and NCCL,
-//!   separated by colons. `cargo xtask setup --cuda` brings them and sets it.
+//!   separated by colons. Without it, where Python's wheels have them beside
+//!   libtorch: `cargo xtask setup --cuda` brings those.
 //!
 //! Dependents that are linked (binaries, tests) find libtorch's libraries
 //! through `DEP_C10D_LIB_DIR`, which their own build script can put on the rpath:
@@ -63,7 +64,7 @@ fn build() -> Result<(), String> {
         compiler.flag("-isystem").flag(folder);
     }
     if cuda {
-        for folder in cuda_includes()? {
+        for folder in cuda_includes(&libtorch)? {
             compiler.flag("-isystem").flag(folder);
         }
         compiler.file("csrc/nccl.cpp");
@@ -84,6 +85,15 @@ fn build() -> Result<(), String> {
     println!("cargo::metadata=lib_dir={}", libraries.display());
     // For this crate's own tests.
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", libraries.display());
+    if cuda {
+        // libtorch's headers call CUDA's runtime from inline functions. The
+        // wheel has it under its versioned name only.
+        let runtime = wheels(&libtorch).join("cu13/lib");
+        println!("cargo::rustc-link-search=native={}", runtime.display());
+        println!("cargo::rustc-link-lib=dylib:+verbatim=libcudart.so.13");
+        println!("cargo::metadata=cuda_lib_dir={}", runtime.display());
+        println!("cargo::rustc-link-arg=-Wl,-rpath,{}", runtime.display());
+    }
     Ok(())
 }
 
@@ -113,13 +123,19 @@ fn libtorch() -> Result<PathBuf, String> {
     }
 }
 
-fn cuda_includes() -> Result<Vec<PathBuf>, String> {
-    let folders: Vec<PathBuf> = variable("PEREGRINE_CUDA_INCLUDE")
-        .map(|value| env::split_paths(&value).collect())
-        .ok_or(
-            "CUDA's headers not found (PEREGRINE_CUDA_INCLUDE is not set): \
-             run cargo xtask setup --cuda, or build without --features cuda",
-        )?;
+/// Where Python's CUDA wheels are, beside the torch wheel.
+fn wheels(libtorch: &Path) -> PathBuf {
+    libtorch.with_file_name("nvidia")
+}
+
+fn cuda_includes(libtorch: &Path) -> Result<Vec<PathBuf>, String> {
+    let folders: Vec<PathBuf> = match variable("PEREGRINE_CUDA_INCLUDE") {
+        Some(value) => env::split_paths(&value).collect(),
+        None => ["cu13/include", "cu13/include/cccl", "nccl/include"]
+            .iter()
+            .map(|folder| wheels(libtorch).join(folder))
+            .collect(),
+    };
     for header in [
         "cuda_runtime_api.h",
         "nccl.h",
@@ -129,8 +145,8 @@ fn cuda_includes() -> Result<Vec<PathBuf>, String> {
     ] {
         if !folders.iter().any(|folder| folder.join(header).is_file()) {
             return Err(format!(
-                "{header} is in none of the folders of PEREGRINE_CUDA_INCLUDE: \
-                 run cargo xtask setup --cuda"
+                "{header} was not found: run cargo xtask setup --cuda, or name the folders of \
+                 CUDA's headers in PEREGRINE_CUDA_INCLUDE"
             ));
         }
     }
