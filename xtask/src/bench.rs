@@ -12,7 +12,7 @@ use local_cluster::{Cluster, Step, Times, median};
 use serde::Serialize;
 
 use crate::build::{self, Profile};
-use crate::follow::{end, follow};
+use crate::follow::follow;
 use crate::progress::section;
 use crate::setup::{self, Parts, corpus_path};
 use crate::workspace::Workspace;
@@ -174,7 +174,9 @@ pub(crate) fn train(workspace: &Workspace, args: &TrainArgs) -> anyhow::Result<(
     }
     let wanted = WARM_UP + args.steps as usize;
     let steps = follow(&mut cluster, |steps| steps.len() >= wanted)?.steps;
-    end(&mut cluster)?;
+    // Killed rather than asked: a worker that is asked to end writes a
+    // checkpoint first, and nobody wants this one.
+    drop(cluster);
     let Some(warm) = steps.get(WARM_UP..wanted) else {
         bail!(
             "the corpus gave {} steps and {wanted} are wanted; ask for fewer --steps",

@@ -46,14 +46,6 @@ pub(crate) fn follow(
     followed
 }
 
-/// Ends every program of a run that has shown enough.
-///
-/// # Errors
-/// A program that had to be killed or ended with an error.
-pub(crate) fn end(cluster: &mut Cluster) -> anyhow::Result<()> {
-    Ok(cluster.stop(GRACE)?)
-}
-
 fn observe(
     cluster: &mut Cluster,
     progress: &mut Progress,

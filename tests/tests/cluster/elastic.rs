@@ -1,29 +1,52 @@
 //! The same run on any number of workers.
 
 use cluster_tests::{Run, TestCluster};
+use local_cluster::Step;
+
+/// The losses of a run with these flags added, step by step.
+fn losses(workers: u32, more: &[&str]) -> Vec<f64> {
+    let mut cluster = TestCluster::new();
+    let text = cluster.text();
+    // Six micro-batches a step, and a last step of each epoch that the workers
+    // cannot share evenly.
+    cluster.start(&Run {
+        more: more.iter().map(ToString::to_string).collect(),
+        ..Run::of(&text).with_workers(workers)
+    });
+    cluster.complete();
+    cluster.audited_steps().iter().map(Step::loss).collect()
+}
+
+fn assert_same(alone: &[f64], together: &[f64], workers: u32) {
+    assert_eq!(alone.len(), together.len(), "{workers} workers");
+    for (step, (one, many)) in alone.iter().zip(together).enumerate() {
+        assert!(
+            (one - many).abs() <= 1e-4 * one,
+            "step {step}: {one} alone, {many} with {workers} workers"
+        );
+    }
+}
 
 #[test]
 fn one_two_and_three_workers_give_the_same_losses() {
-    let losses_of = |workers: u32| -> Vec<f64> {
-        let mut cluster = TestCluster::new();
-        let text = cluster.text();
-        // Six micro-batches a step, and a last step of each epoch that the
-        // workers cannot share evenly.
-        cluster.start(&Run::of(&text).with_workers(workers));
-        cluster.complete();
-        let steps = cluster.audited_steps();
-        steps.iter().map(local_cluster::Step::loss).collect()
-    };
-    let alone = losses_of(1);
+    let alone = losses(1, &[]);
     assert!(alone.len() >= 10, "{} steps", alone.len());
     for workers in [2, 3] {
-        let together = losses_of(workers);
-        assert_eq!(alone.len(), together.len(), "{workers} workers");
-        for (step, (one, many)) in alone.iter().zip(&together).enumerate() {
-            assert!(
-                (one - many).abs() <= 1e-4 * one,
-                "step {step}: {one} alone, {many} with {workers} workers"
-            );
-        }
+        assert_same(&alone, &losses(workers, &[]), workers);
     }
+}
+
+#[test]
+fn dropout_falls_on_the_same_activations_whoever_trains() {
+    let dropout = ["--dropout=0.1"];
+    let alone = losses(1, &dropout);
+    assert_same(&alone, &losses(2, &dropout), 2);
+    let without = losses(1, &[]);
+    assert!(
+        alone
+            .iter()
+            .zip(&without)
+            .any(|(a, b)| (a - b).abs() > 1e-3 * b),
+        "dropout changed nothing"
+    );
 }
