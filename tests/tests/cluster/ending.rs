@@ -30,6 +30,28 @@ fn stopping_the_coordinator_ends_its_workers() {
     assert_nothing_is_left(&cluster);
 }
 
+#[test]
+fn workers_that_are_stopped_leave_a_checkpoint_of_where_they_stood() {
+    let mut cluster = running();
+    for worker in cluster.workers() {
+        worker.signal(Signal::TERM).unwrap();
+    }
+    for worker in cluster.workers() {
+        let status = worker.wait(LIMIT).unwrap();
+        assert_eq!(status.code(), Some(0), "{}", worker.log_tail());
+    }
+    let taken = cluster.steps(0).unwrap().len();
+    let kept: Vec<String> = fs::read_dir(cluster.state_dir().join("checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    let of_the_last_step = format!("step-{taken:08}-");
+    assert!(
+        kept.iter().any(|name| name.starts_with(&of_the_last_step)),
+        "{taken} steps, checkpoints {kept:?}"
+    );
+}
+
 /// A run without an end, some steps into it.
 fn running() -> TestCluster {
     let mut cluster = TestCluster::new();
