@@ -289,3 +289,37 @@ async fn health_and_status_answer() {
     let (audit, clean) = bench.ask(&["audit", "--json", "--coordinator", &address]);
     assert!(clean, "{audit}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reflection_lists_every_service() {
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1::{
+        ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
+    };
+
+    let bench = Bench::new();
+    let running = bench.start(&bench.flags(1)).await;
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(running.connection.channel())
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.message().await.unwrap().unwrap();
+    let Some(MessageResponse::ListServicesResponse(list)) = answer.message_response else {
+        panic!("{answer:?}");
+    };
+    let names: Vec<String> = list
+        .service
+        .into_iter()
+        .map(|service| service.name)
+        .collect();
+    for service in ["Cluster", "Checkpoints", "Operator"] {
+        let name = format!("peregrine.v1.{service}");
+        assert!(names.contains(&name), "{names:?}");
+    }
+}
