@@ -176,3 +176,100 @@ pub(crate) async fn evaluation(book: &Book, pages: &PageStore) -> Result<Vec<Vec
     }
     Ok(sequences)
 }
+
+#[cfg(test)]
+mod tests {
+    use client::{Address, ConnectOptions, Connection};
+    use ledger::{Order, OrderConfig, Ordinal, PackedPage};
+    use proto::v1;
+
+    use super::*;
+    use crate::identity::Identity;
+
+    const SL: u32 = 4;
+    const SEQUENCES: u32 = 6;
+    const PAGES: u64 = 40;
+
+    /// Feeds from memory alone: nobody listens where the connection leads.
+    async fn feeding(epochs: Option<u64>) -> Feeding {
+        let order = Order::new(OrderConfig {
+            seed: 1,
+            total_pages: PAGES,
+            evaluation_pages: 0,
+            pages_per_epoch: PAGES,
+        })
+        .unwrap();
+        let nobody: Address = "127.0.0.1:9".parse().unwrap();
+        let connection = Connection::lazy(&nobody, &ConnectOptions::default()).unwrap();
+        let identity = Arc::new(Identity::new(&v1::Context::default()));
+        let pages = PageStore::new(connection, identity);
+        let book = Book::new(order.clone(), NonZeroU32::new(SEQUENCES).unwrap());
+        for ordinal in (0..PAGES).map(Ordinal) {
+            let id = order.page_at(ordinal);
+            let ids = (0..SL * SEQUENCES).map(|at| at + ordinal.0 as u32);
+            let page = PackedPage::new(id, SL, 0, ids.collect()).unwrap();
+            book.insert(Slot::Training(ordinal), page.row()).unwrap();
+            pages.keep(Arc::new(page)).await;
+        }
+        book.begin(Cursor::start()).unwrap();
+        Feeding {
+            book: Arc::new(book),
+            pages,
+            base: Cursor::start(),
+            rank: 0,
+            world: NonZeroU32::MIN,
+            bs: NonZeroU32::new(2).unwrap(),
+            epochs,
+        }
+    }
+
+    /// Lets every task go as far as it can: on this runtime they take turns, and
+    /// nothing here waits for a clock or a socket.
+    async fn settle() {
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn it_runs_ahead_of_the_trainer_by_a_few_steps_and_no_further() {
+        let feeding = feeding(None).await;
+        let cancelled = tokio_util::sync::CancellationToken::new();
+        let mut shares = start(feeding, cancelled, &tokio::runtime::Handle::current());
+        settle().await;
+        assert_eq!(shares.len(), STEPS_AHEAD, "an idle trainer has a few ready");
+        for number in 0..PAGES / 2 {
+            let Fed::Step { step, share } = shares.recv().await.unwrap().unwrap() else {
+                panic!("an endless run has steps");
+            };
+            assert_eq!(step.number, number);
+            let rows: u32 = share.iter().map(|micro_batch| micro_batch.rows).sum();
+            assert_eq!(rows, SEQUENCES);
+            settle().await;
+            assert_eq!(shares.len(), STEPS_AHEAD, "after step {number}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_ends_with_the_epochs_and_with_its_generation() {
+        let cancelled = tokio_util::sync::CancellationToken::new();
+        let runtime = tokio::runtime::Handle::current();
+        let mut shares = start(feeding(Some(1)).await, cancelled.clone(), &runtime);
+        let mut steps = 0;
+        let end = loop {
+            match shares.recv().await.unwrap().unwrap() {
+                Fed::Step { .. } => steps += 1,
+                Fed::End(cursor) => break cursor,
+            }
+        };
+        assert_eq!((steps, end.epoch), (PAGES, 1));
+        assert!(shares.recv().await.is_none());
+
+        let mut shares = start(feeding(None).await, cancelled.clone(), &runtime);
+        settle().await;
+        cancelled.cancel();
+        settle().await;
+        while shares.try_recv().is_ok() {}
+        assert!(shares.is_closed(), "the trainer is woken");
+    }
+}

@@ -112,3 +112,60 @@ impl PageStore {
         Ok(Arc::new(page))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use client::{Address, ConnectOptions};
+    use ledger::PageId;
+
+    use super::*;
+
+    fn store() -> PageStore {
+        let nobody: Address = "127.0.0.1:9".parse().unwrap();
+        let connection = Connection::lazy(&nobody, &ConnectOptions::default()).unwrap();
+        PageStore::new(connection, Arc::new(Identity::new(&v1::Context::default())))
+    }
+
+    /// A page of a megabyte in memory.
+    fn page(number: u64) -> PackedPage {
+        let ids = (0..1 << 18).map(|at| at % 50_000 + number as u32);
+        PackedPage::new(PageId(number), 1 << 10, 0, ids.collect()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn its_memory_is_bounded_however_many_pages_come() {
+        let store = store();
+        for number in 0..100 {
+            store.keep(Arc::new(page(number))).await;
+            store.memory.run_pending_tasks().await;
+            let held = store.memory.weighted_size();
+            assert!(held <= MEMORY_BYTES, "{held} bytes after page {number}");
+        }
+        let held = store.memory.weighted_size();
+        assert!(held > MEMORY_BYTES / 2, "it uses what it may: {held} bytes");
+    }
+
+    #[tokio::test]
+    async fn a_page_that_was_packed_here_is_not_asked_for() {
+        let store = store();
+        let page = Arc::new(page(7));
+        store.keep(Arc::clone(&page)).await;
+        let slot = Slot::Training(ledger::Ordinal(0));
+        let got = store.get(slot, &page.row()).await.unwrap();
+        assert_eq!(got.digest(), page.digest());
+    }
+
+    #[tokio::test]
+    async fn a_skipped_page_says_why_it_has_no_sequences() {
+        let row = PageRow::Skipped {
+            page: PageId(3),
+            reason: "its rows are too large".to_owned(),
+        };
+        let slot = Slot::Training(ledger::Ordinal(2));
+        let error = store().get(slot, &row).await.unwrap_err();
+        assert!(
+            error.to_string().contains("its rows are too large"),
+            "{error}"
+        );
+    }
+}
