@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use chain::{Endpoint, Network};
 use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
@@ -103,7 +104,7 @@ pub struct LeadArgs {
 }
 
 /// Weights to start from.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug)]
 pub struct LoadArgs {
     /// Start from the model in this directory, as transformers writes it.
     #[arg(
@@ -118,6 +119,35 @@ pub struct LoadArgs {
     /// --preset says what model they are of, or else the config.json beside it.
     #[arg(long = "load_model", value_name = "FILE", help_heading = "Model")]
     pub load_model: Option<PathBuf>,
+
+    /// Start from the model that this miner of the subnet has committed. It is
+    /// downloaded, and compared with the hash on the chain.
+    #[arg(
+        long = "load_uid",
+        value_name = "UID",
+        conflicts_with_all = ["load_model_dir", "load_model", "load_best"],
+        help_heading = "Model"
+    )]
+    pub load_uid: Option<u16>,
+
+    /// Start from the model of the miner with the highest incentive; of several,
+    /// the lowest uid. Miners without a usable model are passed over.
+    #[arg(
+        long = "load_best",
+        conflicts_with_all = ["load_model_dir", "load_model"],
+        help_heading = "Model"
+    )]
+    pub load_best: bool,
+
+    /// The Hub from which --load_uid and --load_best download.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "HF_ENDPOINT",
+        default_value = hub::DEFAULT_ENDPOINT,
+        help_heading = "Model"
+    )]
+    pub hf_endpoint: String,
 }
 
 /// What to train on.
@@ -233,18 +263,32 @@ pub struct TimesArgs {
 /// The chain, for models that are loaded from it.
 #[derive(Args, Clone, Debug)]
 pub struct ChainArgs {
-    /// The subnet. Nothing reads the chain yet.
+    /// The subnet of --load_uid and --load_best.
     #[arg(long, value_name = "N", default_value_t = 9, help_heading = "Chain")]
     pub netuid: u16,
 
-    /// The chain's network. Nothing reads the chain yet.
+    /// The chain's network.
     #[arg(
         long = "subtensor.network",
         value_name = "NETWORK",
         default_value = "finney",
         help_heading = "Chain"
     )]
-    pub subtensor_network: String,
+    pub subtensor_network: Network,
+
+    /// A node of the chain to ask, instead of the network's own; given again,
+    /// one more to turn to when the first does not answer.
+    #[arg(
+        long = "subtensor.chain_endpoint",
+        value_name = "WS_URL",
+        help_heading = "Chain"
+    )]
+    pub chain_endpoints: Vec<Endpoint>,
+
+    /// Hold a loaded model to the criteria that validators had at this block.
+    /// [default: the newest block]
+    #[arg(long, value_name = "BLOCK", help_heading = "Chain")]
+    pub criteria_block: Option<u64>,
 
     /// Contact neither the chain nor the Hub. The dataset server is still asked
     /// for rows, unless --data is given.

@@ -29,6 +29,7 @@ pub mod checkpoints;
 pub mod commands;
 mod dataset;
 mod driver;
+mod loading;
 pub mod machine;
 pub mod packed;
 mod plan;

@@ -18,10 +18,11 @@ use crate::args::LeadArgs;
 use crate::audit::order_of;
 use crate::checkpoints::CheckpointFolder;
 use crate::driver::{Driver, Handle};
+use crate::loading;
 use crate::machine::{Event, Machine, Outcome, Settings, Status};
-use crate::plan::{Checked, Plan, workers};
+use crate::plan::{Checked, Plan, StateDir, workers};
 use crate::progress::{Progress, duration};
-use crate::services::{RunContext, Shared};
+use crate::services::{Hotkeys, RunContext, Shared};
 use crate::store::StoreError;
 
 /// How often a silent connection is asked whether it is still there.
@@ -68,12 +69,15 @@ impl Coordinator {
     /// # Errors
     /// Refused if flags, files or folders cannot be used.
     pub async fn start(args: &LeadArgs) -> Result<Coordinator, Failure> {
+        let args = &with_loaded_model(args).await?;
         let checked = Checked::new(args)?;
         let listener = listen(args.listen).await?;
         let address = listener
             .local_addr()
             .context("asking for the bound address")?;
         let plan = checked.plan(args).await?;
+        // A loaded model is checkpoint zero by now.
+        loading::discard(&args.state_dir);
         announce(&plan, address);
         let Plan {
             config,
@@ -105,6 +109,7 @@ impl Coordinator {
             store,
             packed,
             checkpoints: checkpoints.clone(),
+            hotkeys: Hotkeys::default(),
         };
         let stop_server = CancellationToken::new();
         let server = tokio::spawn(serve_until(listener, shared, stop_server.clone())?);
@@ -170,6 +175,20 @@ impl Coordinator {
     }
 }
 
+/// The flags with `--load_uid` and `--load_best` turned into a folder. A run that
+/// is there has its initial weights already, whatever has been committed since.
+async fn with_loaded_model(args: &LeadArgs) -> Result<LeadArgs, Failure> {
+    let mut args = args.clone();
+    if StateDir(&args.state_dir).store().exists() {
+        if loading::is_asked(&args) {
+            tracing::info!("--load_uid and --load_best chose the model when the run began");
+        }
+    } else if let Some(directory) = loading::fetch(&args).await? {
+        args.load.load_model_dir = Some(directory);
+    }
+    Ok(args)
+}
+
 async fn listen(address: SocketAddr) -> Result<TcpListener, Refused> {
     TcpListener::bind(address).await.map_err(|error| {
         Refused::new(format!(
@@ -191,8 +210,8 @@ fn serve_until(
         .build_v1()
         .context("building gRPC reflection")?;
     let (health, health_service) = tonic_health::server::health_reporter();
-    let (cluster, checkpoints, operator) =
-        (shared.cluster(), shared.checkpoints(), shared.operator());
+    let (cluster, checkpoints) = (shared.cluster(), shared.checkpoints());
+    let (operator, publishing) = (shared.operator(), shared.publishing());
     Ok(async move {
         health
             .set_serving::<v1::cluster_server::ClusterServer<Shared>>()
@@ -203,6 +222,9 @@ fn serve_until(
         health
             .set_serving::<v1::operator_server::OperatorServer<Shared>>()
             .await;
+        health
+            .set_serving::<v1::publishing_server::PublishingServer<Shared>>()
+            .await;
         Server::builder()
             .http2_keepalive_interval(Some(KEEPALIVE))
             .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -211,6 +233,7 @@ fn serve_until(
             .add_service(cluster)
             .add_service(checkpoints)
             .add_service(operator)
+            .add_service(publishing)
             .serve_with_incoming_shutdown(
                 TcpIncoming::from(listener).with_nodelay(Some(true)),
                 stop.cancelled_owned(),

@@ -43,14 +43,35 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What `cargo build` builds by default, spelled out, so that the same features
+/// are chosen and nothing is compiled twice.
+const PROGRAMS: [&str; 3] = ["coordinator", "worker", "publisher"];
+/// What stands in for Hub and chain.
+const STAND_INS: [&str; 2] = ["standin-hub", "standin-chain"];
+
 /// Builds coordinator, worker and publisher.
 pub(crate) fn programs(workspace: &Workspace, profile: Profile) -> anyhow::Result<Binaries> {
     progress::section("building coordinator, worker and publisher");
+    packages(workspace, profile, &PROGRAMS)
+}
+
+/// Builds them and the stand-ins.
+pub(crate) fn programs_and_standins(
+    workspace: &Workspace,
+    profile: Profile,
+) -> anyhow::Result<Binaries> {
+    progress::section("building the programs and the stand-ins");
+    packages(workspace, profile, &[&PROGRAMS[..], &STAND_INS].concat())
+}
+
+fn packages(
+    workspace: &Workspace,
+    profile: Profile,
+    packages: &[&str],
+) -> anyhow::Result<Binaries> {
     let mut command = cargo(workspace);
     command.args(["build", "--bins"]);
-    // What `cargo build` builds by default, spelled out, so that the same
-    // features are chosen and nothing is compiled twice.
-    for package in ["coordinator", "worker", "publisher"] {
+    for package in packages {
         command.args(["--package", package]);
     }
     let folder = match profile {

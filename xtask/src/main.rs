@@ -15,9 +15,13 @@ mod build;
 mod check_cuda;
 mod demo;
 mod follow;
+mod fuzz;
+mod interop;
 mod interrupt;
 mod plot;
 mod progress;
+mod python;
+mod rehearse;
 mod setup;
 mod test;
 mod workspace;
@@ -50,6 +54,12 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Train a small model and publish it to a local Hub and a development chain
+    Rehearse(rehearse::RehearseArgs),
+    /// Have huggingface_hub and transformers read what a rehearsal published
+    Interop(interop::InteropArgs),
+    /// Feed a million broken inputs to every parser of foreign input
+    Fuzz(fuzz::FuzzArgs),
     /// Compile and link the worker for GPUs, on a machine that may have none
     CheckCuda,
 }
@@ -90,7 +100,10 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Setup(args) => setup::run(&workspace, &args),
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
-        Command::Bench(bench::BenchCommand::Train(args)) => bench::train(&workspace, &args),
+        Command::Bench(command) => bench::run(&workspace, &command),
+        Command::Rehearse(args) => rehearse::run(&workspace, &args),
+        Command::Interop(args) => interop::run(&workspace, &args),
+        Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::CheckCuda => check_cuda::run(&workspace),
     }
 }

@@ -8,6 +8,7 @@ mod checkpoints;
 mod cluster;
 mod context;
 mod operator;
+mod publishing;
 mod upload;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use proto::v1::checkpoints_server::CheckpointsServer;
 use proto::v1::cluster_server::ClusterServer;
 use proto::v1::operator_server::OperatorServer;
+use proto::v1::publishing_server::PublishingServer;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -25,6 +27,7 @@ use crate::packed::PackedPages;
 use crate::store::RunStore;
 
 pub(crate) use context::RunContext;
+pub(crate) use publishing::Hotkeys;
 
 /// A streamed answer.
 type Answers<T> = ReceiverStream<Result<T, Status>>;
@@ -37,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) store: RunStore,
     pub(crate) packed: PackedPages,
     pub(crate) checkpoints: CheckpointFolder,
+    pub(crate) hotkeys: Hotkeys,
 }
 
 impl Shared {
@@ -50,6 +54,10 @@ impl Shared {
         CheckpointsServer::new(self.clone())
             .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
             .max_encoding_message_size(proto::MAX_MESSAGE_BYTES)
+    }
+
+    pub(crate) fn publishing(&self) -> PublishingServer<Self> {
+        PublishingServer::new(self.clone())
     }
 
     pub(crate) fn operator(&self) -> OperatorServer<Self> {

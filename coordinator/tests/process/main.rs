@@ -6,6 +6,8 @@
 )]
 
 mod bench;
+mod loading;
+mod publishing;
 mod refusals;
 mod training;
 mod uploads;

@@ -10,8 +10,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::Refused;
 
-/// What is logged when nothing else is asked for.
-const DEFAULT_FILTER: &str = "info,tk_encode=warn";
+/// What is logged when nothing else is asked for. The libraries named tell their
+/// own story at `info`, a line for every piece of a file.
+const DEFAULT_FILTER: &str = "info,tk_encode=warn,xet=warn,xet_client=warn,\
+     xet_core_structures=warn,xet_data=warn,xet_runtime=warn";
 
 /// The flags about logs. [`crate::main`] adds them to every binary and to all
 /// its subcommands.

@@ -6,6 +6,7 @@ use proto::MAX_MESSAGE_BYTES;
 use proto::v1::checkpoints_client::CheckpointsClient;
 use proto::v1::cluster_client::ClusterClient;
 use proto::v1::operator_client::OperatorClient;
+use proto::v1::publishing_client::PublishingClient;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::error::describe_chain;
@@ -80,6 +81,11 @@ impl Connection {
         CheckpointsClient::new(self.channel())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
+    }
+
+    /// Who may use a hotkey: see [`proto::v1::HoldRequest`].
+    pub fn publishing(&self) -> PublishingClient<Channel> {
+        PublishingClient::new(self.channel())
     }
 
     /// What a person asks.

@@ -55,6 +55,12 @@ impl Cluster {
         self.folder.join("coordinator")
     }
 
+    /// The publisher's state.
+    #[must_use]
+    pub fn publisher_dir(&self) -> PathBuf {
+        self.folder.join("publisher")
+    }
+
     /// `host:port` of the running coordinator.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -153,11 +159,30 @@ impl Cluster {
     /// [`Error::Process`].
     pub fn start_publisher<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
         let mut command = self.command("publisher");
+        command.arg("--offline").args(flags);
+        self.start_publisher_as(command)
+    }
+
+    /// Starts a publisher that goes all the way, to the Hub and the chain that
+    /// flags and environment name.
+    ///
+    /// # Errors
+    /// [`Error::Process`].
+    pub fn start_online_publisher<S: AsRef<OsStr>>(
+        &mut self,
+        flags: &[S],
+        environment: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        let mut command = self.command("publisher");
+        command.args(flags).envs(environment.iter().copied());
+        self.start_publisher_as(command)
+    }
+
+    fn start_publisher_as(&mut self, mut command: Command) -> Result<(), Error> {
         command
-            .args(["--offline", "--json", "--coordinator", &self.address])
+            .args(["--json", "--coordinator", &self.address])
             .arg("--state-dir")
-            .arg(self.folder.join("publisher"))
-            .args(flags);
+            .arg(self.publisher_dir());
         self.publisher = Some(Process::start("publisher", &mut command, &self.folder)?);
         Ok(())
     }

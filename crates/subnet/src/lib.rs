@@ -6,7 +6,8 @@
 //! and a hash over the files that make up the model ([`ModelHash`]). A validator
 //! reads it, downloads that commit, hashes it again ([`hash_directory`]), checks
 //! the model against what is allowed at the block of the string ([`Criteria`]),
-//! evaluates it, and compares it with every other model ([`is_win`]).
+//! evaluates it, and compares it with every other model ([`is_win`]). Who the miner
+//! is says the [`Account`] of its hotkey.
 //!
 //! Strings on the chain are written by strangers: parsing them never panics, and
 //! what it accepts is written back as the same string.
@@ -17,6 +18,7 @@
 //! Architecture invariant: no number of a later runtime or of a validator's
 //! configuration is guessed; what is not known to have been in force is absent.
 
+mod account;
 mod commit;
 mod contest;
 mod criteria;
@@ -25,6 +27,7 @@ mod hash;
 mod model_id;
 mod repo;
 
+pub use account::{Account, AccountError, SS58_PREFIX};
 pub use commit::{CommitError, CommitId, PENDING_COMMIT};
 pub use contest::{Contender, EPSILON_JANUARY_2024, EPSILON_LATER, is_win};
 pub use criteria::{Criteria, ModelFacts, Violation, Vocabulary};

@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "what helps a test fails like a test")]
 
 mod complete_run;
+mod demo;
 mod elastic;
 mod ending;
 mod loaded;

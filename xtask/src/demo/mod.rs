@@ -49,6 +49,11 @@ pub(crate) struct DemoArgs {
     /// be empty or new [default: .peregrine/demo, replaced by the next demo]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
+
+    /// Run the coordinator, worker and publisher in this folder, instead of
+    /// building them
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 /// Sequences per step. With the demo's sequence length and pages it makes some
@@ -58,7 +63,11 @@ const GLOBAL_BATCH: u32 = 32;
 /// Runs `cargo xtask demo`.
 pub(crate) fn run(workspace: &Workspace, args: &DemoArgs) -> anyhow::Result<()> {
     setup::ensure(workspace, Parts::Cpu)?;
-    let binaries = build::programs(workspace, Profile::Dev)?;
+    let binaries = match &args.programs {
+        Some(folder) => Binaries::in_folder(&std::path::absolute(folder)?, "cargo build")
+            .map_err(|error| Refused(format!("--programs: {error}")))?,
+        None => build::programs(workspace, Profile::Dev)?,
+    };
     let (folder, _lock) = folder(workspace, args.keep.as_deref())?;
     section(&format!(
         "demo: a coordinator, {} and a publisher; their logs are in {}",
@@ -86,26 +95,23 @@ fn train(
     folder: &Path,
 ) -> anyhow::Result<Summary> {
     let mut cluster = Cluster::new(binaries, folder)?;
-    cluster.start_coordinator(&coordinator_flags(workspace, args))?;
-    cluster.start_publisher(&PUBLISHER_FLAGS)?;
-    let threads = threads_per_worker(args.workers).to_string();
-    for number in 1..=args.workers {
-        // Ranks follow names: zeros make them follow numbers.
-        let name = format!("worker-{number:02}");
-        cluster.start_worker(&name, &["--threads", &threads, "--precision", "fp32"])?;
-    }
+    cluster.start_coordinator(&coordinator_flags(workspace, args.workers, args.seed))?;
+    let mut flags = vec!["--hf_repo_id=peregrine/demo"];
+    flags.extend(WHAT_TO_PUBLISH);
+    cluster.start_publisher(&flags)?;
+    start_workers(&mut cluster, args.workers)?;
     let followed = follow(&mut cluster, |_| false)?;
     results(&mut cluster, args, followed.evaluations)
 }
 
 /// The run: small enough for minutes on two cores, large enough that the loss
 /// falls by several nats.
-fn coordinator_flags(workspace: &Workspace, args: &DemoArgs) -> Vec<String> {
+pub(crate) fn coordinator_flags(workspace: &Workspace, workers: u32, seed: u64) -> Vec<String> {
     let data = corpus_path(workspace).display().to_string();
     let mut flags = Vec::new();
     for (flag, value) in [
-        ("--workers", args.workers.to_string()),
-        ("--seed", args.seed.to_string()),
+        ("--workers", workers.to_string()),
+        ("--seed", seed.to_string()),
         ("--preset", "gpt2-demo".to_owned()),
         ("--data", data),
         ("--sl", "128".to_owned()),
@@ -120,14 +126,21 @@ fn coordinator_flags(workspace: &Workspace, args: &DemoArgs) -> Vec<String> {
     flags
 }
 
-/// A name that the chain has room for, criteria under which the subnet took
-/// GPT-2, and a threshold that every model passes: the demo is to show a
-/// publication.
-const PUBLISHER_FLAGS: [&str; 3] = [
-    "--hf_repo_id=peregrine/demo",
-    "--criteria-block=1",
-    "--avg_loss_upload_threshold=inf",
-];
+/// Criteria under which the subnet took GPT-2, and a threshold that every model
+/// passes: the demo is to show a publication.
+pub(crate) const WHAT_TO_PUBLISH: [&str; 2] =
+    ["--criteria-block=1", "--avg_loss_upload_threshold=inf"];
+
+/// Starts workers that share this machine's cores.
+pub(crate) fn start_workers(cluster: &mut Cluster, workers: u32) -> anyhow::Result<()> {
+    let threads = threads_per_worker(workers).to_string();
+    for number in 1..=workers {
+        // Ranks follow names: zeros make them follow numbers.
+        let name = format!("worker-{number:02}");
+        cluster.start_worker(&name, &["--threads", &threads, "--precision", "fp32"])?;
+    }
+    Ok(())
+}
 
 fn threads_per_worker(workers: u32) -> usize {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use anyhow::bail;
-use clap::{Args, Subcommand};
+use clap::Args;
 use local_cluster::{Cluster, Step, Times, median};
 use serde::Serialize;
 
@@ -19,13 +19,6 @@ use crate::workspace::Workspace;
 
 /// Steps at the start that do not count: caches are cold, memory is new.
 const WARM_UP: usize = 3;
-
-/// What can be measured.
-#[derive(Debug, Subcommand)]
-pub(crate) enum BenchCommand {
-    /// Tokens per second of training, and where a step's time goes
-    Train(TrainArgs),
-}
 
 /// Tokens per second of training, and where a step's time goes.
 ///
@@ -138,7 +131,7 @@ impl Share {
 }
 
 /// Runs `cargo xtask bench train`.
-pub(crate) fn train(workspace: &Workspace, args: &TrainArgs) -> anyhow::Result<()> {
+pub(super) fn run(workspace: &Workspace, args: &TrainArgs) -> anyhow::Result<()> {
     setup::ensure(workspace, Parts::Cpu)?;
     let binaries = build::programs(workspace, Profile::Release)?;
     let folder = workspace
