@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use cli::{Exit, Failure, Refused};
 
+use crate::Refusal;
+
 /// Why a publisher stopped before the end of its run.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -14,6 +16,33 @@ pub enum Error {
     /// The coordinator refused, or could not be reached for too long.
     #[error(transparent)]
     Client(#[from] client::Error),
+    /// The coordinator could not be reached for too long, and nothing
+    /// irreversible may be done without it.
+    #[error("{0}")]
+    Unreachable(String),
+    /// A publication cannot go on before a person has mended something.
+    #[error("{checkpoint_id} cannot go on from {stage}: {reason}{}", advise(advice.as_deref()))]
+    Stuck {
+        /// The checkpoint.
+        checkpoint_id: String,
+        /// The stage that it has reached.
+        stage: &'static str,
+        /// What is wrong.
+        reason: String,
+        /// What to do about it.
+        advice: Option<String>,
+    },
+    /// A model directory cannot be published.
+    #[error("{} cannot be published: {refusal}", dir.display())]
+    Unpublishable {
+        /// The directory.
+        dir: PathBuf,
+        /// Why not.
+        refusal: Box<Refusal>,
+    },
+    /// A dry run found something that would keep a publisher from publishing.
+    #[error("{0} of what publishing needs is missing; see above")]
+    NotReady(usize),
     /// The operating system refused.
     #[error("{}: {source}", path.display())]
     File {
@@ -55,11 +84,17 @@ impl Error {
     /// The code with which the process should end.
     pub fn exit(&self) -> Exit {
         match self {
-            Error::Refused(_) | Error::OtherRun { .. } => Exit::Refused,
-            Error::Client(error) if !error.is_fatal() => Exit::Unreachable,
-            Error::Client(_) | Error::File { .. } | Error::Journal(_) | Error::Record { .. } => {
-                Exit::Failure
+            Error::Refused(_) | Error::OtherRun { .. } | Error::Unpublishable { .. } => {
+                Exit::Refused
             }
+            Error::Unreachable(_) => Exit::Unreachable,
+            Error::Client(error) if !error.is_fatal() => Exit::Unreachable,
+            Error::Client(_)
+            | Error::File { .. }
+            | Error::Journal(_)
+            | Error::Record { .. }
+            | Error::NotReady(_)
+            | Error::Stuck { .. } => Exit::Failure,
         }
     }
 
@@ -74,4 +109,8 @@ impl Error {
             source,
         }
     }
+}
+
+fn advise(advice: Option<&str>) -> String {
+    advice.map_or_else(String::new, |advice| format!("; {advice}"))
 }

@@ -2,10 +2,9 @@
 
 use std::path::Path;
 
-use layout::{LayoutError, ModelDir};
+use layout::{LayoutError, ModelDir, first_non_finite};
 use subnet::{Criteria, HashError, ModelFacts, ModelHash, hash_directory};
 
-use crate::finite::first_non_finite;
 use crate::journal::PublishedFile;
 use crate::{Candidate, Error, Refusal};
 

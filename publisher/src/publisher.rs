@@ -3,23 +3,26 @@
 use std::pin::pin;
 
 use client::{ConnectOptions, Connection, Watch};
-use proto::v1::{CheckpointManifest, CheckpointState, Context};
+use proto::v1::{CheckpointManifest, Context};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::announced::Announced;
 use crate::journal::read_all;
-use crate::stage::stage;
+use crate::online::{self, Carrier, Outcome, Outside};
+use crate::stage::deal_with;
 use crate::state_dir::StateDir;
-use crate::{Candidate, Config, Error, Publication, Refusal, Summary, blocking, gate};
+use crate::{Config, Error, Publication, Refusal, Summary, blocking};
 
-/// Publishes, as far as is possible offline, every checkpoint that becomes a
-/// run's best, until the run is complete and the last of them is dealt with, or
-/// until `shutdown` is cancelled. A restart continues where it was.
+/// Publishes every checkpoint that becomes a run's best and is worth it, until
+/// the run is complete and the last of them is dealt with, or until `shutdown`
+/// is cancelled. A restart continues where it was.
 ///
 /// # Errors
-/// When the folder is another publisher's or another run's, when the disk or
-/// the coordinator refuses, or when the coordinator is out of reach for longer
-/// than `config.patience`. A checkpoint that must not be published is no
+/// When the folder is another publisher's or another run's, when another
+/// publisher has the hotkey, when the disk, the Hub, the chain or the
+/// coordinator refuses for good, or when the coordinator is out of reach for
+/// longer than `config.patience`. A checkpoint that must not be published is no
 /// error: the summary says why.
 pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Summary, Error> {
     let state = StateDir::create(&config.state_dir)?;
@@ -31,6 +34,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Summary,
         );
     }
     let connection = Connection::lazy(&config.coordinator, &ConnectOptions::default())?;
+    let outside = online::open(&config, &state, &connection)?;
+    if let Some(hold) = outside.as_ref().and_then(|outside| outside.hold.as_ref()) {
+        let held = shutdown.run_until_cancelled(hold.wait_until_held()).await;
+        held.transpose()?;
+    }
     info!(
         "watching the coordinator at {} for {}",
         config.coordinator, config.repo
@@ -45,9 +53,11 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Summary,
         config,
         state,
         connection,
+        outside,
         announced: Announced::default(),
         dealt_with: None,
     };
+    publisher.open_journal().await?;
     publisher.follow(watch, &shutdown).await?;
     Ok(publisher.summary())
 }
@@ -56,36 +66,18 @@ struct Publisher {
     config: Config,
     state: StateDir,
     connection: Connection,
+    /// None: staging is all.
+    outside: Option<Outside>,
     announced: Announced,
     dealt_with: Option<DealtWith>,
 }
 
-/// What the coordinator has said so far.
-#[derive(Default)]
-struct Announced {
-    run_id: Option<String>,
-    best: Option<CheckpointManifest>,
-    run_complete: bool,
-}
-
-impl Announced {
-    fn best_id(&self) -> Option<&str> {
-        self.best.as_ref().map(|best| &best.checkpoint_id[..])
-    }
-
-    fn take(&mut self, state: Option<CheckpointState>) {
-        let Some(state) = state else {
-            self.run_complete = true;
-            return;
-        };
-        self.run_complete = state.run_complete;
-        if let Some(context) = state.context {
-            self.run_id = Some(context.run_id);
-        }
-        if state.best.is_some() {
-            self.best = state.best;
-        }
-    }
+/// What is to be done next.
+enum Task {
+    /// A checkpoint was announced that nothing has been done about.
+    Stage(Box<CheckpointManifest>),
+    /// A publication is on its way.
+    Carry(Box<Publication>),
 }
 
 /// A checkpoint and what became of it.
@@ -95,6 +87,55 @@ struct DealtWith {
 }
 
 impl Publisher {
+    /// Takes up what an earlier process left, if it is ours to take up.
+    async fn open_journal(&self) -> Result<(), Error> {
+        let Some(committing) = self
+            .outside
+            .as_ref()
+            .and_then(|outside| outside.committing.as_ref())
+        else {
+            return Ok(());
+        };
+        let (state, ours) = (self.state.clone(), committing.committer());
+        let repo = self.config.repo.clone();
+        blocking::run(move || {
+            for mut record in read_all(&state)? {
+                let failed = record.ended.as_ref().is_some_and(|ended| ended.failed);
+                if record.run_id.is_none() || !(record.is_open() || failed) {
+                    continue;
+                }
+                if failed {
+                    record.ended = None;
+                    record.write(&state)?;
+                }
+                let theirs = record.committer.as_ref();
+                let theirs = theirs
+                    .filter(|theirs| (theirs.hotkey, theirs.netuid) != (ours.hotkey, ours.netuid));
+                if let Some(theirs) = theirs.filter(|_| record.is_being_committed()) {
+                    return Err(Error::Refused(cli::Refused::new(format!(
+                        "--state-dir {}: {} is being committed for hotkey {} on subnet {}; start \
+                         the publisher with that hotkey until it is, or name another folder",
+                        state.root().display(),
+                        record.checkpoint_id,
+                        theirs.hotkey,
+                        theirs.netuid
+                    ))));
+                }
+                if !record.is_being_committed() {
+                    record.committer = Some(ours.clone());
+                    if record.repo != repo {
+                        // Nothing on the chain speaks of the other repository.
+                        record.repo = repo.clone();
+                        record.reach(crate::Stage::Staged);
+                    }
+                    record.write(&state)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// Ends when the run is complete and its best checkpoint dealt with, or
     /// when asked to.
     async fn follow(
@@ -102,51 +143,162 @@ impl Publisher {
         mut watch: Watch,
         shutdown: &CancellationToken,
     ) -> Result<(), Error> {
-        loop {
-            let Some(best) = self.not_dealt_with() else {
-                if self.announced.run_complete {
-                    return Ok(());
+        while !shutdown.is_cancelled() {
+            match self.next_task().await? {
+                Some(Task::Stage(manifest)) => {
+                    self.stage(*manifest, &mut watch, shutdown).await?;
                 }
-                tokio::select! {
+                Some(Task::Carry(publication)) => {
+                    self.carry(*publication, &mut watch, shutdown).await?;
+                }
+                None if self.announced.run_complete => return Ok(()),
+                None => tokio::select! {
                     () = shutdown.cancelled() => return Ok(()),
                     state = watch.next() => self.announced.take(state?),
-                }
-                continue;
-            };
-            let verdict = {
-                let mut work = pin!(deal_with(
-                    &self.connection,
-                    &self.state,
-                    &self.config,
-                    best.clone()
-                ));
-                loop {
-                    tokio::select! {
-                        () = shutdown.cancelled() => return Ok(()),
-                        verdict = &mut work => break Some(verdict?),
-                        // A completed run announces nothing more.
-                        state = watch.next(), if !self.announced.run_complete => {
-                            self.announced.take(state?);
-                            if self.announced.best_id() != Some(&best.checkpoint_id) {
-                                break None;
-                            }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// A commitment that may be on its way comes before everything, then the
+    /// best checkpoint, then what is left of earlier ones.
+    async fn next_task(&self) -> Result<Option<Task>, Error> {
+        let mut open = Vec::new();
+        if self.outside.is_some() {
+            let state = self.state.clone();
+            open = blocking::run(move || read_all(&state)).await?;
+            open.retain(|record| record.run_id.is_some() && record.is_open());
+        }
+        if let Some(at) = open.iter().position(Publication::is_being_committed) {
+            return Ok(Some(Task::Carry(Box::new(open.swap_remove(at)))));
+        }
+        if let Some(best) = self.not_dealt_with() {
+            return Ok(Some(Task::Stage(Box::new(best))));
+        }
+        // Before the coordinator has spoken there may be a better one.
+        let has_spoken = self.announced.run_id.is_some() || self.announced.run_complete;
+        Ok(open
+            .pop()
+            .filter(|_| has_spoken)
+            .map(|record| Task::Carry(Box::new(record))))
+    }
+
+    /// Takes a checkpoint to [`Stage::Staged`](crate::Stage::Staged), unless a
+    /// better one is announced meanwhile.
+    async fn stage(
+        &mut self,
+        best: CheckpointManifest,
+        watch: &mut Watch,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
+        let verdict = {
+            let mut work = pin!(deal_with(
+                &self.connection,
+                &self.state,
+                &self.config,
+                best.clone()
+            ));
+            loop {
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ok(()),
+                    verdict = &mut work => break Some(verdict?),
+                    // A completed run announces nothing more.
+                    state = watch.next(), if !self.announced.run_complete => {
+                        self.announced.take(state?);
+                        if self.announced.best_id() != Some(&best.checkpoint_id) {
+                            break None;
                         }
                     }
                 }
-            };
-            let Some(verdict) = verdict else {
-                info!(
-                    checkpoint = best.checkpoint_id,
-                    "left for a better one before it was staged"
-                );
-                continue;
-            };
-            self.say(&best, &verdict);
-            self.dealt_with = Some(DealtWith {
-                manifest: best,
-                verdict,
-            });
+            }
+        };
+        let Some(verdict) = verdict else {
+            info!(
+                checkpoint = best.checkpoint_id,
+                "left for a better one before it was staged"
+            );
+            return Ok(());
+        };
+        self.say(&best, &verdict);
+        self.dealt_with = Some(DealtWith {
+            manifest: best,
+            verdict,
+        });
+        Ok(())
+    }
+
+    /// Takes a publication as far as it goes, unless a better checkpoint is
+    /// announced or a stop is wished for while nothing is half done.
+    async fn carry(
+        &mut self,
+        record: Publication,
+        watch: &mut Watch,
+        shutdown: &CancellationToken,
+    ) -> Result<(), Error> {
+        let Some(outside) = &self.outside else {
+            return Ok(());
+        };
+        let interrupt = CancellationToken::new();
+        let carrier = Carrier {
+            state: &self.state,
+            outside,
+            criteria: &self.config.criteria,
+            interrupt: &interrupt,
+            record: record.clone(),
+        };
+        let mut failure = None;
+        let outcome = {
+            let mut work = pin!(carrier.carry());
+            loop {
+                let listening = !interrupt.is_cancelled() && !self.announced.run_complete;
+                tokio::select! {
+                    outcome = &mut work => break outcome?,
+                    () = shutdown.cancelled(), if !interrupt.is_cancelled() => interrupt.cancel(),
+                    state = watch.next(), if listening => match state {
+                        Ok(state) => {
+                            let before = self.announced.best_id().map(str::to_owned);
+                            self.announced.take(state);
+                            if self.announced.best_id() != before.as_deref() {
+                                interrupt.cancel();
+                            }
+                        }
+                        // What is half done is finished first.
+                        Err(error) => {
+                            failure = Some(error);
+                            interrupt.cancel();
+                        }
+                    },
+                }
+            }
+        };
+        if let Some(error) = failure {
+            return Err(error.into());
         }
+        let (publication, verdict) = match outcome {
+            Outcome::Interrupted => return Ok(()),
+            Outcome::Finished(publication) => {
+                info!(
+                    checkpoint = publication.checkpoint_id,
+                    "published: {}",
+                    publication.chain_string()
+                );
+                (publication.clone(), Ok(publication))
+            }
+            Outcome::NotWorth(publication, reason) => {
+                warn!(
+                    checkpoint = publication.checkpoint_id,
+                    "not published: {reason}"
+                );
+                (publication, Err(Refusal::NotWorth(reason)))
+            }
+        };
+        if let Some(dealt_with) = &mut self.dealt_with
+            && dealt_with.manifest.checkpoint_id == publication.checkpoint_id
+        {
+            dealt_with.verdict = verdict;
+        }
+        Ok(())
     }
 
     /// The best checkpoint, unless it is the last one dealt with.
@@ -159,6 +311,13 @@ impl Publisher {
 
     fn say(&self, best: &CheckpointManifest, verdict: &Result<Publication, Refusal>) {
         match verdict {
+            Ok(publication) if self.outside.is_some() => info!(
+                checkpoint = publication.checkpoint_id,
+                loss = publication.loss,
+                "{} in {}",
+                publication.stage.name().replace('_', " "),
+                self.state.staged(&publication.checkpoint_id).display()
+            ),
             Ok(publication) => info!(
                 checkpoint = publication.checkpoint_id,
                 loss = publication.loss,
@@ -204,6 +363,10 @@ impl Publisher {
                 summary.checkpoint_dir = Some(self.state.staged(&publication.checkpoint_id));
                 summary.chain_string = Some(publication.chain_string());
                 summary.commit_pending = publication.commit_pending();
+                if self.outside.is_some() {
+                    summary.stage = Some(publication.stage.name().to_owned());
+                    summary.block = publication.stage.block();
+                }
             }
             Err(refusal) => {
                 summary.parameters = Some(manifest.parameters);
@@ -212,45 +375,5 @@ impl Publisher {
             }
         }
         summary
-    }
-}
-
-/// Takes one checkpoint through every station.
-async fn deal_with(
-    connection: &Connection,
-    state: &StateDir,
-    config: &Config,
-    manifest: CheckpointManifest,
-) -> Result<Result<Publication, Refusal>, Error> {
-    check_run(state, &manifest.run_id).await?;
-    let candidate = match Candidate::from_manifest(manifest) {
-        Ok(candidate) => candidate,
-        Err(reason) => return Ok(Err(Refusal::Unusable(reason))),
-    };
-    if candidate.loss_from_training {
-        warn!(
-            checkpoint = candidate.id(),
-            "its loss is an epoch's training average, since the run has no evaluation pages"
-        );
-    }
-    if let Err(refusal) = gate::before_download(&candidate, config) {
-        return Ok(Err(refusal));
-    }
-    stage(connection, state, config, &candidate).await
-}
-
-/// One folder serves one run: checkpoint ids are unique only within it.
-async fn check_run(state: &StateDir, announced: &str) -> Result<(), Error> {
-    let held = {
-        let state = state.clone();
-        blocking::run(move || read_all(&state)).await?
-    };
-    match held.into_iter().find(|record| record.run_id != announced) {
-        None => Ok(()),
-        Some(record) => Err(Error::OtherRun {
-            state_dir: state.root().to_owned(),
-            held: record.run_id,
-            announced: announced.to_owned(),
-        }),
     }
 }

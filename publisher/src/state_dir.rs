@@ -67,6 +67,31 @@ impl StateDir {
         self.records().join(format!("{checkpoint_id}.json"))
     }
 
+    /// Where refusals are remembered.
+    pub(crate) fn refused(&self) -> PathBuf {
+        self.root.join("refused")
+    }
+
+    /// What is remembered of a checkpoint that was refused.
+    pub(crate) fn refused_record(&self, checkpoint_id: &str) -> PathBuf {
+        self.refused().join(format!("{checkpoint_id}.json"))
+    }
+
+    /// Where models that the hotkey has committed are downloaded to.
+    pub(crate) fn incumbents(&self) -> PathBuf {
+        self.root.join("incumbents")
+    }
+
+    /// What an interrupted upload needs to go on.
+    pub(crate) fn transfers(&self) -> PathBuf {
+        self.root.join("transfers")
+    }
+
+    /// What the scorer is given.
+    pub(crate) fn scoring(&self) -> PathBuf {
+        self.root.join("scoring")
+    }
+
     /// Takes the folder for this process.
     ///
     /// # Errors

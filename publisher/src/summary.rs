@@ -28,6 +28,12 @@ pub struct Summary {
     /// Whether the commit in the chain string is still to come, and so forty
     /// zeros. False when there is no chain string.
     pub commit_pending: bool,
+    /// The stage that it has reached; absent with `--offline`, which stages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// The block of the commitment, once there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub block: Option<u64>,
     /// In which ways validators' criteria are violated.
     pub violations: Vec<String>,
     /// Why it is not published, in words; absent when it is staged.
@@ -42,7 +48,10 @@ impl fmt::Display for Summary {
         };
         match (&self.chain_string, &self.checkpoint_dir) {
             (Some(chain_string), Some(dir)) => {
-                writeln!(f, "{name} is staged in {}", dir.display())?;
+                match self.block {
+                    Some(block) => writeln!(f, "{name} is published, in block {block}")?,
+                    None => writeln!(f, "{name} is staged in {}", dir.display())?,
+                }
                 if let (Some(loss), Some(parameters), Some(size)) =
                     (self.loss, self.parameters, self.size)
                 {

@@ -53,7 +53,7 @@ impl LocalData {
     }
 
     /// The run's data, with local files where this machine has them.
-    fn here(&self, manifest: &DataManifest) -> DataManifest {
+    pub(crate) fn here(&self, manifest: &DataManifest) -> DataManifest {
         let mut here = manifest.clone();
         if let (run::Source::Files { path, .. }, Some(local)) = (&mut here.source, &self.data) {
             *path = local.display().to_string();

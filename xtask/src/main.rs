@@ -18,6 +18,7 @@ mod follow;
 mod fuzz;
 mod interop;
 mod interrupt;
+mod kill_matrix;
 mod plot;
 mod progress;
 mod python;
@@ -56,6 +57,8 @@ enum Command {
     Bench(bench::BenchCommand),
     /// Train a small model and publish it to a local Hub and a development chain
     Rehearse(rehearse::RehearseArgs),
+    /// Kill the publisher at every point of a publication, with many seeds
+    KillMatrix(kill_matrix::KillMatrixArgs),
     /// Have huggingface_hub and transformers read what a rehearsal published
     Interop(interop::InteropArgs),
     /// Feed a million broken inputs to every parser of foreign input
@@ -102,6 +105,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Test(args) => test::run(&workspace, &args),
         Command::Bench(command) => bench::run(&workspace, &command),
         Command::Rehearse(args) => rehearse::run(&workspace, &args),
+        Command::KillMatrix(args) => kill_matrix::run(&workspace, &args),
         Command::Interop(args) => interop::run(&workspace, &args),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::CheckCuda => check_cuda::run(&workspace),

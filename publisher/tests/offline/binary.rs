@@ -99,14 +99,20 @@ async fn a_name_too_long_for_the_chain_is_refused_before_anything_starts() {
 }
 
 #[tokio::test]
-async fn publishing_without_offline_is_refused_with_what_to_do() {
-    let output = publisher(&["--coordinator", "127.0.0.1:1", "--hf_repo_id", "ns/name"]).await;
+async fn publishing_without_a_token_is_refused_with_what_to_do() {
+    let state_dir = TempDir::new().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_publisher"))
+        .args(["--coordinator", "127.0.0.1:1", "--hf_repo_id", "ns/name"])
+        .current_dir(state_dir.path())
+        .env_remove("HF_ACCESS_TOKEN")
+        .env_remove("HF_TOKEN")
+        .output()
+        .await
+        .unwrap();
     assert_eq!(exit_of(&output), Some(Exit::Refused));
-    assert!(
-        stderr(&output).contains("add --offline"),
-        "{}",
-        stderr(&output)
-    );
+    for part in ["HF_ACCESS_TOKEN", "--offline"] {
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
     assert!(output.stdout.is_empty());
 }
 

@@ -141,6 +141,7 @@ impl FakeCoordinator {
                 longest_wait: Duration::from_millis(10),
                 give_up_after: None,
             },
+            online: None,
         }
     }
 

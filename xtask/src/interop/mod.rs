@@ -55,17 +55,7 @@ struct Compared {
 /// Runs `cargo xtask interop`.
 pub(crate) fn run(workspace: &Workspace, args: &InteropArgs) -> anyhow::Result<()> {
     let rehearsal = Rehearsal::perform(workspace, &RehearseArgs::default())?;
-    let python = Python::with(
-        workspace,
-        "interop-python",
-        &[
-            "huggingface_hub[hf_xet]",
-            "transformers",
-            "numpy",
-            "torch==2.11.0",
-        ],
-        "import huggingface_hub, hf_xet, transformers, torch; transformers.GPT2LMHeadModel",
-    )?;
+    let python = python(workspace)?;
     let ids_file = rehearsal.cluster.folder().join("ids.json");
     fs::write(&ids_file, serde_json::to_string(&sequences())?)?;
 
@@ -115,6 +105,36 @@ pub(crate) fn run(workspace: &Workspace, args: &InteropArgs) -> anyhow::Result<(
         println!("{}", compared.in_words());
     }
     Ok(())
+}
+
+/// Python with both packages, and with the torch of the libtorch folder where
+/// that works: it does not without CUDA's libraries, which CPU set-up leaves out.
+fn python(workspace: &Workspace) -> anyhow::Result<Python> {
+    const FOLDER: &str = "interop-python";
+    let packages = [
+        "huggingface_hub[hf_xet]",
+        "transformers",
+        // What torch itself imports.
+        "numpy",
+        "typing-extensions",
+        "sympy",
+        "networkx",
+        "jinja2",
+        "filelock",
+        "fsspec",
+    ];
+    Python::with(
+        workspace,
+        FOLDER,
+        &packages,
+        "import huggingface_hub, hf_xet, transformers, numpy, sympy, networkx, jinja2",
+    )?;
+    Python::with(
+        workspace,
+        FOLDER,
+        &["torch==2.11.0"],
+        "import torch, transformers; transformers.GPT2LMHeadModel",
+    )
 }
 
 /// Sequences that any GPT-2 takes; what they say does not matter, since both

@@ -1,6 +1,13 @@
-//! What keeps a checkpoint from being published.
+//! What keeps a checkpoint from being published: what its manifest and its files
+//! say ([`Refusal`]), and what its hotkey has committed already ([`Verdict`]).
+
+mod scorer;
+mod verdict;
 
 use std::fmt;
+
+pub(crate) use scorer::Scorer;
+pub use verdict::{Comparison, Incumbent, Verdict};
 
 use subnet::{ModelFacts, Violation};
 
@@ -24,6 +31,8 @@ pub enum Refusal {
     Unusable(String),
     /// The coordinator no longer has it.
     Gone,
+    /// It is not better enough than what the hotkey has committed; in words.
+    NotWorth(String),
 }
 
 impl Refusal {
@@ -59,7 +68,7 @@ impl fmt::Display for Refusal {
                 "validators would not take it: {} (see --criteria-block)",
                 self.violations().join("; ")
             ),
-            Refusal::Unusable(reason) => f.write_str(reason),
+            Refusal::Unusable(reason) | Refusal::NotWorth(reason) => f.write_str(reason),
             Refusal::Gone => f.write_str("the coordinator no longer has it"),
         }
     }
