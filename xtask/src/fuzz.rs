@@ -32,7 +32,7 @@ pub(crate) fn run(workspace: &Workspace, args: &FuzzArgs) -> anyhow::Result<()> 
     setup::ensure(workspace, Parts::Cpu)?;
     section(&format!("{} cases for each parser", args.cases));
     let mut command = cargo(workspace);
-    command.args(["test", "--release", "--test", "fuzz"]);
+    command.args(["test", "--test", "fuzz"]);
     for name in CRATES {
         command.args(["--package", name]);
     }

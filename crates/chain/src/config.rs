@@ -45,19 +45,24 @@ impl fmt::Display for Network {
 }
 
 /// The WebSocket of a node: `ws://HOST:PORT` or `wss://HOST`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+///
+/// Providers of nodes put the key to them into the URL, as its path, its query or its
+/// user. So Display and Debug show scheme, host and port alone, and `/…` for whatever
+/// else there is.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint(String);
 
-/// Why a text is not an [`Endpoint`].
+/// Why a text is not an [`Endpoint`]. It repeats of the text what an [`Endpoint`]
+/// shows.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is not a chain endpoint ({reason}): give ws://HOST:PORT or wss://HOST")]
+#[error("{shown:?} is not a chain endpoint ({reason}): give ws://HOST:PORT or wss://HOST")]
 pub struct EndpointError {
-    text: String,
+    shown: String,
     reason: String,
 }
 
 impl Endpoint {
-    /// The URL.
+    /// The whole URL, which may hold a key: for connecting, and not for people.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -70,8 +75,31 @@ impl Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&without_secrets(&self.0))
     }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({:?})", without_secrets(&self.0))
+    }
+}
+
+/// Scheme, host and port of a URL, or of what was meant to be one, and `/…` for what
+/// else it holds.
+fn without_secrets(url: &str) -> String {
+    let (scheme, rest) = match url.split_once("://") {
+        // Not a scheme, but something in which a URL stands.
+        Some((scheme, _)) if scheme.contains(['/', '\\', '?', '#', '@']) => ("", url),
+        Some((scheme, _)) => url.split_at(scheme.len() + "://".len()),
+        None => ("", url),
+    };
+    let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let all_is_shown = host == authority && matches!(path, "" | "/");
+    let more = if all_is_shown { "" } else { "/…" };
+    format!("{scheme}{host}{more}")
 }
 
 impl FromStr for Endpoint {
@@ -79,7 +107,7 @@ impl FromStr for Endpoint {
 
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         let refuse = |reason: &str| EndpointError {
-            text: text.to_owned(),
+            shown: without_secrets(text),
             reason: reason.to_owned(),
         };
         let url = Url::parse(text).map_err(|error| refuse(&error.to_string()))?;
@@ -142,6 +170,45 @@ mod tests {
                 Url::parse(parsed.as_str()).unwrap(),
                 Url::parse(endpoint.as_str()).unwrap()
             );
+        }
+    }
+
+    #[test]
+    fn the_key_in_an_endpoint_is_for_connecting_alone() {
+        for (text, shown) in [
+            ("wss://node.example/v1/s3cret", "wss://node.example/…"),
+            ("wss://node.example/?apikey=s3cret", "wss://node.example/…"),
+            ("wss://node.example?apikey=s3cret", "wss://node.example/…"),
+            ("wss://node.example/#s3cret", "wss://node.example/…"),
+            ("ws://us:s3cret@node.example:99", "ws://node.example:99/…"),
+            ("ws://s3cret@[::1]:99/", "ws://[::1]:99/…"),
+            ("ws://node.example:99", "ws://node.example:99"),
+            ("wss://node.example/", "wss://node.example"),
+        ] {
+            let endpoint: Endpoint = text.parse().unwrap();
+            assert_eq!(endpoint.to_string(), shown);
+            assert_eq!(format!("{endpoint:?}"), format!("Endpoint({shown:?})"));
+            assert_eq!(endpoint.as_str(), Url::parse(text).unwrap().as_str());
+        }
+    }
+
+    #[test]
+    fn a_refused_endpoint_is_not_repeated_with_its_key() {
+        for text in [
+            "https://node.example/v1/s3cret",
+            "https://node.example?apikey=s3cret",
+            "https://us:s3cret@node.example",
+            "us:s3cret@node.example",
+            "us:s3cret@wss://node.example",
+            "node.example/s3cret",
+            "wss://us:s3cret@",
+            "wss://node.example:port/s3cret",
+            "wss:\\\\us:s3cret@node.example:port",
+        ] {
+            let error = text.parse::<Endpoint>().unwrap_err();
+            let said = format!("{error} {error:?}");
+            assert!(!said.contains("s3cret"), "{said}");
+            assert!(error.to_string().contains("ws://HOST:PORT"), "{error}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use subxt::config::Hasher as _;
 use subxt::config::Header as _;
 use subxt::config::substrate::BlakeTwo256;
-use subxt::error::DispatchError;
+use subxt::error::{DispatchError, ModuleError};
 use subxt::events::Phase;
 use subxt::ext::scale_decode::DecodeAsType;
 
@@ -25,7 +25,8 @@ pub struct Inclusion {
 /// Why a call in a block failed, as the runtime's metadata names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DispatchFailure {
-    /// `Pallet.Error`, or what kind of error it is outside any pallet.
+    /// `Pallet.Error`; outside any pallet `BadOrigin`, `Token.FundsUnavailable` and
+    /// the like, as `sp-runtime` calls them.
     pub name: String,
     /// What the runtime's authors wrote about it; may be empty.
     pub documentation: String,
@@ -155,13 +156,28 @@ fn hash_of(extrinsic: &[u8]) -> Hash {
 
 impl From<DispatchError> for DispatchFailure {
     fn from(error: DispatchError) -> Self {
-        let DispatchError::Module(module) = &error else {
-            return Self {
-                name: error.to_string().trim_end_matches('.').to_owned(),
-                documentation: String::new(),
-            };
+        // Beside a pallet's error, variants hold nothing, or one that holds nothing.
+        let (name, words) = match &error {
+            DispatchError::Module(module) => return Self::in_pallet(module),
+            DispatchError::Token(inner) => (format!("Token.{inner:?}"), inner.to_string()),
+            DispatchError::Arithmetic(inner) => {
+                (format!("Arithmetic.{inner:?}"), inner.to_string())
+            }
+            DispatchError::Transactional(inner) => {
+                (format!("Transactional.{inner:?}"), inner.to_string())
+            }
+            other => (format!("{other:?}"), other.to_string()),
         };
-        match module.details() {
+        Self {
+            name,
+            documentation: words.trim_end_matches('.').to_owned(),
+        }
+    }
+}
+
+impl DispatchFailure {
+    fn in_pallet(error: &ModuleError) -> Self {
+        match error.details() {
             Ok(details) => Self {
                 name: format!("{}.{}", details.pallet.name(), details.variant.name),
                 documentation: details.variant.docs.join(" ").trim().to_owned(),
@@ -170,6 +186,35 @@ impl From<DispatchError> for DispatchFailure {
                 name: error.to_string(),
                 documentation: String::new(),
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use subxt::error::{ArithmeticError, TokenError};
+
+    use super::*;
+
+    #[test]
+    fn a_failure_outside_any_pallet_has_the_runtimes_name_and_words() {
+        for (error, name, words) in [
+            (DispatchError::BadOrigin, "BadOrigin", "Bad origin"),
+            (DispatchError::Exhausted, "Exhausted", "Resources exhausted"),
+            (
+                DispatchError::Token(TokenError::FundsUnavailable),
+                "Token.FundsUnavailable",
+                "Funds are unavailable",
+            ),
+            (
+                DispatchError::Arithmetic(ArithmeticError::Overflow),
+                "Arithmetic.Overflow",
+                "Overflow",
+            ),
+        ] {
+            let failure = DispatchFailure::from(error);
+            assert_eq!(failure.name, name);
+            assert!(failure.documentation.contains(words), "{failure}");
         }
     }
 }

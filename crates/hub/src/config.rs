@@ -1,5 +1,6 @@
 //! How the Hub is reached, and how patiently.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,10 +14,11 @@ pub const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 ///
 /// Everything is said here and nothing in the environment, so that two clients of
 /// one process can differ and a test cannot reach a person's account.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HubConfig {
     /// The Hub's address, [`DEFAULT_ENDPOINT`] unless a mirror or a test says
-    /// otherwise.
+    /// otherwise. A name and a password in it (`https://user:pass@host`) appear in
+    /// no message.
     pub endpoint: String,
     /// The token that every request to this address carries, and no other host
     /// ever sees. Without it, only what is public can be read.
@@ -43,6 +45,33 @@ impl HubConfig {
             timeouts: Timeouts::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+impl fmt::Debug for HubConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HubConfig")
+            .field("endpoint", &shown(&self.endpoint))
+            .field("token", &self.token)
+            .field("cache_dir", &self.cache_dir)
+            .field("waits", &self.waits)
+            .field("timeouts", &self.timeouts)
+            .field("limits", &self.limits)
+            .finish()
+    }
+}
+
+/// An endpoint as it may be shown: without a name and a password. Also right for
+/// what is no address, since that is what errors show.
+pub(crate) fn shown(endpoint: &str) -> String {
+    let (scheme, rest) = match endpoint.find("://") {
+        Some(at) => endpoint.split_at(at + "://".len()),
+        None => ("", endpoint),
+    };
+    // The last one: a password that was not escaped may have more.
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}…@{host}"),
+        None => endpoint.to_owned(),
     }
 }
 
@@ -143,5 +172,25 @@ impl Default for Limits {
             files: 10_000,
             upload_blocks: 3,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_is_shown_without_its_password() {
+        for (endpoint, expected) in [
+            (DEFAULT_ENDPOINT, DEFAULT_ENDPOINT),
+            ("https://u:pw@hub.example/x", "https://…@hub.example/x"),
+            ("http://u:p@w/x@hub.example", "http://…@hub.example"),
+            ("u:pw@hub.example", "…@hub.example"),
+            ("", ""),
+        ] {
+            assert_eq!(shown(endpoint), expected);
+        }
+        let config = HubConfig::new("https://u:pw@hub.example", None, "cache");
+        assert!(!format!("{config:?}").contains("pw"));
     }
 }

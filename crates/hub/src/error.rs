@@ -15,7 +15,7 @@ pub enum HubError {
     /// The client cannot be made from its configuration.
     #[error("the Hub at {endpoint:?} cannot be used: {reason}")]
     Config {
-        /// The address configured.
+        /// The address configured, without a name and a password.
         endpoint: String,
         /// What is wrong.
         reason: String,
@@ -190,7 +190,10 @@ pub enum TransferKind {
     Passing,
     /// The server sheds load, and is to be left alone for this long.
     Throttled(Duration),
-    /// The server contradicts what earlier transfers left in the cache here.
+    /// The storage itself fails over what is asked, as it may over what it lost.
+    Failing,
+    /// The storage lacks what it was taken to have, or contradicts what earlier
+    /// transfers left in the cache here.
     Inconsistent,
     /// This machine is in the way.
     Local,
@@ -219,7 +222,9 @@ impl HubError {
             HubError::Interrupted { .. } | HubError::Answer { .. } => Class::Retry,
             HubError::Unconfirmed { .. } => Class::Ambiguous,
             HubError::Transfer { kind, .. } => match kind {
-                TransferKind::Passing | TransferKind::Inconsistent => Class::Retry,
+                TransferKind::Passing | TransferKind::Failing | TransferKind::Inconsistent => {
+                    Class::Retry
+                }
                 TransferKind::Throttled(wait) => Class::Wait(*wait),
                 TransferKind::Local => Class::Fatal,
             },

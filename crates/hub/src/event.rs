@@ -17,6 +17,12 @@ pub enum Event {
         /// Bytes in all.
         total: u64,
     },
+    /// The commit that is about to be sent deletes these files, which are none of
+    /// the publication's and not kept either ([`is_kept`](crate::is_kept)).
+    Deleting {
+        /// Their paths in the repository.
+        files: Vec<String>,
+    },
     /// The commit is being sent.
     Committing {
         /// The commit that it follows.

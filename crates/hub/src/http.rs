@@ -1,6 +1,8 @@
 //! Requests with our own timeouts, and answers of bounded length.
 
 use std::error::Error as _;
+use std::net::IpAddr;
+use std::sync::Once;
 use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
@@ -8,6 +10,7 @@ use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 
 use crate::answers::{error_message, told_wait};
+use crate::config::shown;
 use crate::{HubConfig, HubError, Refusal};
 
 pub(crate) const USER_AGENT: &str = concat!("peregrine/", env!("CARGO_PKG_VERSION"));
@@ -39,7 +42,7 @@ pub(crate) struct Answer {
 impl Http {
     pub(crate) fn new(config: &HubConfig) -> Result<Self, HubError> {
         let unusable = |reason: String| HubError::Config {
-            endpoint: config.endpoint.clone(),
+            endpoint: shown(&config.endpoint),
             reason,
         };
         let endpoint = Url::parse(config.endpoint.trim_end_matches('/'))
@@ -56,6 +59,18 @@ impl Http {
                 Ok(bearer)
             })
             .transpose()?;
+        if bearer.is_some() && endpoint.scheme() == "http" && !is_here(&endpoint) {
+            // Mirrors in a closed network are reached like this, so it is no error.
+            // A process makes several clients.
+            static WARNED: Once = Once::new();
+            WARNED.call_once(|| {
+                tracing::warn!(
+                    "the token travels unencrypted to {}, where everyone on the way can read it: \
+                     use https:// if that network is not your own",
+                    shown(&config.endpoint)
+                );
+            });
+        }
         Ok(Self {
             client: client(config, &endpoint).map_err(|error| unusable(causes(error)))?,
             endpoint,
@@ -188,13 +203,17 @@ fn client(config: &HubConfig, endpoint: &Url) -> reqwest::Result<reqwest::Client
         .connect_timeout(config.timeouts.connect)
         .read_timeout(config.timeouts.silence);
     // A proxy from the environment is for the network, not for a server on this machine.
-    if matches!(
-        endpoint.host_str(),
-        Some("127.0.0.1" | "localhost" | "[::1]")
-    ) {
+    if is_here(endpoint) {
         builder = builder.no_proxy();
     }
     builder.build()
+}
+
+/// Whether an address is of this machine alone.
+fn is_here(address: &Url) -> bool {
+    let host = address.host_str().unwrap_or_default();
+    let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
+    host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
 }
 
 /// Files lie on other hosts, so redirects are followed (reqwest takes the token

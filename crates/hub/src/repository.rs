@@ -9,6 +9,7 @@ use serde_json::json;
 use subnet::{CommitId, RepoId};
 
 use crate::answers::{Account, RemoteFile, RepositoryInfo, TreePage, next_page};
+use crate::config::shown;
 use crate::http::{Answer, Http};
 use crate::retry::patiently;
 use crate::{Events, HubConfig, HubError};
@@ -23,7 +24,7 @@ pub struct Hub {
 impl fmt::Debug for Hub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Hub")
-            .field("endpoint", &self.config.endpoint)
+            .field("endpoint", &shown(&self.config.endpoint))
             .finish_non_exhaustive()
     }
 }

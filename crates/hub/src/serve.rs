@@ -10,7 +10,7 @@ use crate::http::interrupted;
 use crate::repository::quiet;
 use crate::retry::patiently;
 use crate::storage::Reader;
-use crate::{Hub, HubError, LocalFile};
+use crate::{Hub, HubError, LocalFile, TransferKind};
 
 impl Hub {
     /// Reads the first byte of each file, which a Hub cannot serve when the
@@ -25,10 +25,17 @@ impl Hub {
             let Err(error) = self.first_byte(repo, commit, &file.name).await else {
                 continue;
             };
-            // Those who speak Xet may be served all the same.
-            let by_xet = self.first_byte_by_xet(repo, commit, &file.name).await;
-            if !matches!(by_xet, Ok(true)) {
-                return Err(error);
+            // Those who speak Xet may be served all the same. If not, the storage
+            // knows better than the server before it whether the contents are there.
+            match self.first_byte_by_xet(repo, commit, &file.name).await {
+                Ok(true) => {}
+                Err(
+                    missing @ HubError::Transfer {
+                        kind: TransferKind::Inconsistent,
+                        ..
+                    },
+                ) => return Err(missing),
+                Ok(false) | Err(_) => return Err(error),
             }
         }
         Ok(())

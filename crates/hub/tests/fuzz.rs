@@ -167,15 +167,19 @@ proptest! {
         value in prop_oneof![
             vec(any::<u8>(), 0..60),
             "[a-z\"0-9;=,<>/ .-]{0,60}".prop_map(String::into_bytes),
+            "[A-Z][a-z]{2}, [0-9]{2} (Jan|Feb|Dec) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT"
+                .prop_map(String::into_bytes),
             "<https?://[a-z]{1,4}/[a-z?=&]{0,9}>; ?rel=\"?next\"?".prop_map(String::into_bytes),
             "\"?[a-z]{1,4}\"?; ?r=[0-9]{1,20}; ?t=[0-9]{1,20}".prop_map(String::into_bytes),
         ]
     ) {
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             let mut headers = HeaderMap::new();
-            for name in ["link", "ratelimit", "retry-after"] {
+            for name in ["date", "link", "ratelimit", "retry-after"] {
                 headers.insert(name, value.clone());
             }
+            let _ = told_wait(&headers);
+            headers.remove("date");
             let _ = told_wait(&headers);
             if let Some(next) = next_page(&headers) {
                 prop_assert!(value.to_str().unwrap().contains(&next));

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub const PENDING_COMMIT: &str = "0000000000000000000000000000000000000000";
 
 /// The SHA-1 of a git commit, written as 40 lowercase hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct CommitId([u8; 20]);
 
@@ -33,6 +33,12 @@ impl CommitId {
 impl fmt::Display for CommitId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for CommitId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CommitId({self})")
     }
 }
 
@@ -95,6 +101,7 @@ mod tests {
         let text = "0123456789abcdef0123456789abcdef01234567";
         let commit: CommitId = text.parse().unwrap();
         assert_eq!(commit.to_string(), text);
+        assert_eq!(format!("{commit:?}"), format!("CommitId({text})"));
         assert!(!commit.is_pending());
     }
 

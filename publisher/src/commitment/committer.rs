@@ -6,8 +6,9 @@ use chain::{
 use subnet::MAX_CHAIN_BYTES;
 use wallet::Hotkey;
 
-use super::refusal::{Meaning, meaning};
+use super::refusal::{self, Failed, MAX_FAILURES, Meaning, meaning};
 use super::settle::{Fate, Settling};
+use super::transaction::Origin;
 use super::{Class, CommitError, Event, Options, Pending, Receipt, transaction, turn};
 
 /// Commits a chain string for a hotkey, unless the chain holds it already, and
@@ -15,7 +16,7 @@ use super::{Class, CommitError, Event, Options, Pending, Receipt, transaction, t
 ///
 /// It can be dropped at any moment, and the process killed: the next attempt finds
 /// out what came of this one. It is quicker at that with the transaction that
-/// [`Event::Submitting`] told of, as [`Options::pending`].
+/// [`Options::journal`] was given, as [`Options::pending`].
 ///
 /// # Errors
 /// See [`CommitError::class`] for what to do.
@@ -24,7 +25,7 @@ pub async fn commit(
     hotkey: &Hotkey,
     netuid: u16,
     chain_string: &str,
-    options: Options,
+    options: Options<'_>,
     events: &(dyn Fn(Event) + Send + Sync),
 ) -> Result<Receipt, CommitError> {
     if chain_string.is_empty() || chain_string.len() > MAX_CHAIN_BYTES {
@@ -39,9 +40,10 @@ pub async fn commit(
         options: &options,
         events,
         heads: chain.finalized_heads(),
-        pending: options.pending.clone(),
+        pending: None,
         last_failure: None,
     };
+    committer.take_up();
     let reason = match tokio::time::timeout(options.deadline, committer.run()).await {
         Ok(Err(error)) if error.class() == Class::Retry && committer.pending.is_some() => {
             error.to_string()
@@ -66,7 +68,7 @@ struct Committer<'a> {
     hotkey: &'a Hotkey,
     netuid: u16,
     chain_string: &'a str,
-    options: &'a Options,
+    options: &'a Options<'a>,
     events: &'a (dyn Fn(Event) + Send + Sync),
     heads: FinalizedHeads,
     /// The transaction that may be included. While there is one, no other is signed.
@@ -76,6 +78,25 @@ struct Committer<'a> {
 }
 
 impl Committer<'_> {
+    fn origin(&self) -> Origin {
+        Origin::new(self.chain.genesis(), self.netuid, self.hotkey.account())
+    }
+
+    /// Takes up the transaction that an earlier attempt left. To offer one of another
+    /// hotkey would be to commit for a hotkey that is no longer asked to, and its nonce
+    /// says nothing here; what came of it is for that hotkey to read.
+    fn take_up(&mut self) {
+        let Some(left) = &self.options.pending else {
+            return;
+        };
+        if left.origin.as_ref() == Some(&self.origin()) {
+            self.pending = Some(left.clone());
+        } else {
+            let of = "is of another hotkey, subnet or chain";
+            self.again(format!("transaction {} {of}, and left alone", left.hash));
+        }
+    }
+
     async fn run(&mut self) -> Result<Receipt, CommitError> {
         let mut watch = None;
         loop {
@@ -89,6 +110,8 @@ impl Committer<'_> {
             if let Some(held) = self.held(&view).await?
                 && held.data.text() == Some(self.chain_string)
             {
+                // It outlives the registration, without which nobody looks at it.
+                self.check_registration(&view).await?;
                 return Ok(Receipt {
                     block: held.block,
                     extrinsic: None,
@@ -104,9 +127,7 @@ impl Committer<'_> {
     /// Afterwards it is pending, or refused and nowhere.
     async fn submit(&mut self, view: &View) -> Result<Option<PoolWatch>, CommitError> {
         let account = self.hotkey.account();
-        if view.registration(self.netuid, account).await?.is_none() {
-            return Err(self.not_registered(view).await);
-        }
+        self.check_registration(view).await?;
         let quota = view.quota(self.netuid, account).await?;
         let length = self.chain_string.len();
         if !quota.allows(length) {
@@ -116,16 +137,17 @@ impl Committer<'_> {
             });
         }
         let nonce = view.nonce(account).await?;
-        let era_blocks = self.options.era_blocks;
+        (self.options.may_sign)().map_err(CommitError::MayNotSign)?;
         let pending = transaction::sign(
             view,
             self.hotkey,
-            self.netuid,
+            self.origin(),
             self.chain_string,
             nonce,
-            era_blocks,
+            self.options.era_blocks,
         )?;
         let signed = hex::decode(&pending.signed).unwrap_or_default();
+        (self.options.journal)(&pending).map_err(CommitError::NotDurable)?;
         self.pending = Some(pending.clone());
         (self.events)(Event::Submitting(pending.clone()));
         match view.submit(&signed).await {
@@ -233,6 +255,14 @@ impl Committer<'_> {
         Ok(view.commitment(self.netuid, self.hotkey.account()).await?)
     }
 
+    async fn check_registration(&self, view: &View) -> Result<(), CommitError> {
+        let uid = view.registration(self.netuid, self.hotkey.account());
+        match uid.await? {
+            Some(_) => Ok(()),
+            None => Err(self.not_registered(view).await),
+        }
+    }
+
     /// The error of a hotkey without a place in the subnet, or of a subnet that is
     /// not there.
     async fn not_registered(&self, view: &View) -> CommitError {
@@ -249,27 +279,35 @@ impl Committer<'_> {
     /// The error of a call that was executed and failed.
     async fn failed(&self, inclusion: &Inclusion, failure: &DispatchFailure) -> CommitError {
         let account = self.hotkey.account();
-        let class = match &failure.name[..] {
-            "Commitments.AccountNotAllowedCommit" => {
+        let mut failures = 0;
+        let class = match refusal::failed(&failure.name) {
+            Failed::NotRegistered => {
                 return CommitError::NotRegistered {
                     hotkey: *account,
                     netuid: self.netuid,
                 };
             }
-            "Commitments.SpaceLimitExceeded" | "Commitments.CommitmentSetRateLimitExceeded" => {
+            Failed::Quota => {
                 let quota = self.chain.quota(self.netuid, account).await;
                 let until = quota
                     .ok()
                     .and_then(|quota| quota.next_allowed_block(self.chain_string.len()));
                 Class::Wait { until }
             }
-            name if name.starts_with("Commitments.") => Class::Fatal,
-            // A full block, a lack of resources, a subnet that is being changed.
-            _ => Class::Retry,
+            Failed::Always => Class::Fatal,
+            Failed::Perhaps => {
+                failures = self.options.failures.saturating_add(1);
+                if failures < MAX_FAILURES {
+                    Class::Retry
+                } else {
+                    Class::Fatal
+                }
+            }
         };
         CommitError::Dispatch {
             block: inclusion.block,
             failure: failure.clone(),
+            failures,
             class,
         }
     }

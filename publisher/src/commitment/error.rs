@@ -13,8 +13,8 @@ pub enum CommitError {
     Length(usize),
     /// The hotkey has no place in the subnet.
     #[error(
-        "{hotkey} is not registered on subnet {netuid}, and the chain takes commitments of \
-         registered hotkeys alone: register it (btcli subnet register), or check --wallet.hotkey, \
+        "{hotkey} is not registered on subnet {netuid}, and validators look at the commitments of \
+         registered hotkeys alone, as does the chain: register it (btcli subnet register), or check --wallet.hotkey, \
          --netuid and --subtensor.network"
     )]
     NotRegistered {
@@ -33,15 +33,23 @@ pub enum CommitError {
         until: Option<u64>,
     },
     /// The chain executed the call, and it failed. Nothing was committed.
-    #[error("the chain refused the commitment in block {block}: {failure}")]
+    #[error("the chain refused the commitment in block {block}: {failure}{}", describe_failures(*.failures))]
     Dispatch {
         /// The block.
         block: u64,
         /// The pallet's error.
         failure: DispatchFailure,
+        /// How many of the string's transactions have failed like this in all.
+        failures: u32,
         /// What to do about it.
         class: Class,
     },
+    /// No new transaction may be signed, and none is on its way.
+    #[error("nothing is signed: {0}")]
+    MayNotSign(String),
+    /// A transaction could not be made durable, and so was not submitted.
+    #[error("nothing is sent, since that could not be written down: {0}")]
+    NotDurable(String),
     /// The node would never take such a transaction.
     #[error("the chain refuses the transaction: {0}{advice}", advice = .1.map(|advice| format!("; {advice}")).unwrap_or_default())]
     Refused(PoolRefusal, Option<&'static str>),
@@ -103,9 +111,11 @@ impl CommitError {
         match self {
             CommitError::Length(_)
             | CommitError::NotRegistered { .. }
+            | CommitError::NotDurable(_)
             | CommitError::Refused(..)
             | CommitError::Unencodable { .. }
             | CommitError::ReadBack { .. } => Class::Fatal,
+            CommitError::MayNotSign(_) => Class::Retry,
             CommitError::Quota { until, .. } => Class::Wait { until: *until },
             CommitError::Dispatch { class, .. } => *class,
             CommitError::Unfinished { .. } => Class::Retry,
@@ -116,6 +126,20 @@ impl CommitError {
         }
     }
 
+    /// Whether the chain executed the transaction in vain, for a reason that may pass
+    /// and may not. Whoever tries again counts these, in
+    /// [`Options::failures`](super::Options::failures).
+    #[must_use]
+    pub fn failed_in_passing(&self) -> bool {
+        matches!(
+            self,
+            CommitError::Dispatch {
+                class: Class::Retry,
+                ..
+            }
+        )
+    }
+
     /// The transaction whose fate is not known, for the next attempt's
     /// [`Options::pending`](super::Options::pending).
     #[must_use]
@@ -124,6 +148,13 @@ impl CommitError {
             CommitError::Unfinished { pending, .. } => pending.as_ref(),
             _ => None,
         }
+    }
+}
+
+fn describe_failures(failures: u32) -> String {
+    match failures {
+        0 | 1 => String::new(),
+        several => format!("; {several} transactions have failed like this"),
     }
 }
 

@@ -16,8 +16,11 @@
 //!   own bytes are offered again, which is harmless. The doubt ends when its nonce
 //!   is used, when the last block of its *mortal era* is final, or when the final
 //!   chain runs a runtime that its signature does not cover.
+//! - A transaction is submitted after [`Options::journal`] has made it durable, and not
+//!   when that fails.
 //! - One transaction of a hotkey at a time, within this process by a queue, between
-//!   machines by the coordinator's lock.
+//!   machines by the coordinator's lock, for which [`Options::may_sign`] asks before
+//!   each signature.
 //!
 //! A node's word that a transaction is final, or invalid, is a hint when to look; the
 //! finalized chain decides. So a lost subscription, a dropped connection, a retracted
@@ -36,5 +39,5 @@ mod turn;
 
 pub use committer::commit;
 pub use error::{Class, CommitError};
-pub use event::{Event, Options, Receipt};
-pub use transaction::Pending;
+pub use event::{Event, Journal, MaySign, Options, Receipt};
+pub use transaction::{Origin, Pending};

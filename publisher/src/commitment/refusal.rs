@@ -1,4 +1,5 @@
-//! What a node means when it refuses a transaction.
+//! What a node means when it refuses a transaction, and the chain when it executes one
+//! in vain.
 //!
 //! The codes are those of `sc-rpc-api` (`author/error.rs` of polkadot-sdk), the words
 //! beside code 1010 those of `sp-runtime`'s `InvalidTransaction`, and the numbers in
@@ -20,6 +21,37 @@ pub(super) enum Meaning {
     /// nonce is used by now or by another transaction, the runtime has changed, the
     /// pool is full.
     SignAgain,
+}
+
+/// What it means that a call was executed and failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failed {
+    /// The hotkey is not registered.
+    NotRegistered,
+    /// It has committed too much.
+    Quota,
+    /// It will fail again.
+    Always,
+    /// It may succeed another time: a full block, a lack of resources, a subnet that
+    /// is being changed. Each attempt is a transaction that may cost a fee.
+    Perhaps,
+}
+
+/// How many transactions may fail for reasons that may pass before they count as ones
+/// that do not.
+pub(super) const MAX_FAILURES: u32 = 3;
+
+/// What the name of a [`DispatchFailure`](chain::DispatchFailure) means.
+pub(super) fn failed(name: &str) -> Failed {
+    match name {
+        "Commitments.AccountNotAllowedCommit" => Failed::NotRegistered,
+        "Commitments.SpaceLimitExceeded" | "Commitments.CommitmentSetRateLimitExceeded" => {
+            Failed::Quota
+        }
+        "BadOrigin" | "System.CallFiltered" => Failed::Always,
+        name if name.starts_with("Commitments.") || name.starts_with("Token.") => Failed::Always,
+        _ => Failed::Perhaps,
+    }
 }
 
 const INVALID: i32 = 1010;
@@ -79,6 +111,22 @@ mod tests {
             code,
             message: "Invalid Transaction".to_owned(),
             detail: Some(detail.to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_call_that_can_never_succeed_is_told_from_one_that_may() {
+        for (name, meaning) in [
+            ("Commitments.AccountNotAllowedCommit", Failed::NotRegistered),
+            ("Commitments.SpaceLimitExceeded", Failed::Quota),
+            ("Commitments.TooManyFieldsInCommitmentInfo", Failed::Always),
+            ("Token.FundsUnavailable", Failed::Always),
+            ("BadOrigin", Failed::Always),
+            ("System.CallFiltered", Failed::Always),
+            ("Exhausted", Failed::Perhaps),
+            ("SubtensorModule.SubNetworkDoesNotExist", Failed::Perhaps),
+        ] {
+            assert_eq!(failed(name), meaning, "{name}");
         }
     }
 

@@ -16,9 +16,12 @@ const BREATHER: Duration = Duration::from_millis(500);
 /// in a block, a transaction is offered again.
 const QUIET_BLOCKS: u32 = 4;
 
-/// For how many blocks nodes keep the state, and so the events, of finalized blocks;
-/// by default 256.
-const STATE_KEPT_BLOCKS: u64 = 200;
+/// For how many blocks nodes keep the state, and so the events, of finalized blocks:
+/// by default 256, less a few for what passes while they are read.
+const STATE_KEPT_BLOCKS: u64 = 256 - 12;
+
+// Nothing counts as long past while it may still be included.
+const _: () = assert!(super::transaction::MAX_ERA_BLOCKS < STATE_KEPT_BLOCKS);
 
 /// What became of a transaction, by the finalized chain.
 #[derive(Debug)]
@@ -101,7 +104,9 @@ impl Settling<'_> {
             // A node that lags behind the one asked before.
             return Ok(None);
         }
-        if head > last + STATE_KEPT_BLOCKS {
+        // A block is read with its parent's state, that of the first possible block with
+        // the one that it was signed at.
+        if head > pending.first_block + STATE_KEPT_BLOCKS {
             return over(format!("its last block, {last}, is long past"));
         }
         if view.nonce(self.account).await? > pending.nonce {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use chain::{Config, Hash, View};
 use serde::{Deserialize, Serialize};
+use subnet::Account;
 use subxt::config::DefaultExtrinsicParamsBuilder;
 use subxt::dynamic::{self, Value};
 use subxt::transactions::Signer;
@@ -29,6 +30,31 @@ pub struct Pending {
     pub last_block: u64,
     /// The version of the runtime that its signature covers.
     pub spec_version: u32,
+    /// Whose it is. Records of earlier versions of this program do not say; such a
+    /// transaction counts as another's, and what came of it is read from the chain.
+    #[serde(default)]
+    pub origin: Option<Origin>,
+}
+
+/// Who signed a transaction, and for what.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The hash of the chain's first block, `0x…`.
+    pub genesis: String,
+    /// The subnet.
+    pub netuid: u16,
+    /// The hotkey.
+    pub hotkey: Account,
+}
+
+impl Origin {
+    pub(super) fn new(genesis: Hash, netuid: u16, hotkey: &Account) -> Self {
+        Self {
+            genesis: format!("{genesis:?}"),
+            netuid,
+            hotkey: *hotkey,
+        }
+    }
 }
 
 impl fmt::Debug for Pending {
@@ -51,6 +77,10 @@ impl Pending {
     }
 }
 
+/// The longest era: half of the time for which nodes keep the state of blocks, so that
+/// when it is over, what happened in it can still be read.
+pub(super) const MAX_ERA_BLOCKS: u64 = 128;
+
 /// The hotkey as subxt wants a signer.
 struct HotkeySigner<'a>(&'a Hotkey);
 
@@ -69,7 +99,7 @@ impl Signer<Config> for HotkeySigner<'_> {
 pub(super) fn sign(
     view: &View,
     hotkey: &Hotkey,
-    netuid: u16,
+    origin: Origin,
     chain_string: &str,
     nonce: u64,
     era_blocks: u64,
@@ -82,7 +112,7 @@ pub(super) fn sign(
         "Commitments",
         "set_commitment",
         vec![
-            Value::u128(netuid.into()),
+            Value::u128(origin.netuid.into()),
             Value::named_composite([("fields", one_raw_field(chain_string))]),
         ],
     );
@@ -94,7 +124,7 @@ pub(super) fn sign(
             "the string would not be stored as one plain field".to_owned(),
         ));
     }
-    let era_blocks = era_blocks.next_power_of_two().clamp(4, 1 << 12);
+    let era_blocks = era_blocks.clamp(4, MAX_ERA_BLOCKS).next_power_of_two();
     let parameters = DefaultExtrinsicParamsBuilder::<Config>::new()
         .nonce(nonce)
         .mortal_from_unchecked(era_blocks, view.number(), view.hash())
@@ -110,6 +140,7 @@ pub(super) fn sign(
         first_block: view.number(),
         last_block: view.number() + era_blocks - 1,
         spec_version: view.spec_version(),
+        origin: Some(origin),
     })
 }
 
@@ -142,6 +173,7 @@ mod tests {
             first_block: 10,
             last_block: 73,
             spec_version: 365,
+            origin: Some(Origin::new(Hash::from([1; 32]), 9, &Account::from([2; 32]))),
         };
         let text = serde_json::to_string(&pending).unwrap();
         let read: Pending = serde_json::from_str(&text).unwrap();
@@ -152,5 +184,13 @@ mod tests {
             ..pending
         };
         assert_eq!(edited.parts(), None);
+    }
+
+    #[test]
+    fn a_record_that_does_not_say_whose_transaction_it_is_can_be_read() {
+        let text = r#"{"hash": "0x01", "signed": "ff", "nonce": 3, "first_block": 10,
+            "last_block": 73, "spec_version": 365}"#;
+        let read: Pending = serde_json::from_str(text).unwrap();
+        assert_eq!((read.nonce, read.origin), (3, None));
     }
 }

@@ -23,6 +23,10 @@ const WORKER: &str = "worker";
 /// How much of what a failed scorer said is repeated.
 const LAST_LINES: usize = 5;
 
+/// Variables that the scorer must not inherit: a worker holds no secret of the
+/// miner's. A gated dataset is therefore scored from a local copy (--score-data).
+const SECRETS: [&str; 3] = ["HF_ACCESS_TOKEN", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"];
+
 /// The worker's binary, and how it is to score.
 #[derive(Clone, Debug)]
 pub(crate) struct Scorer {
@@ -148,8 +152,11 @@ impl Scorer {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
+        // Empty rather than absent, so that no .env file fills them in again.
+        for secret in SECRETS {
+            command.env(secret, "");
+        }
         if let Some(variable) = &self.config.password_env {
-            // Empty rather than absent, so that no .env file fills it in again.
             command.env(variable, "");
         }
         command
@@ -233,6 +240,34 @@ mod tests {
         assert_eq!(pages_to_score(3, Some(9)), 3);
         assert_eq!(pages_to_score(0, None), PAGES_OF_VALIDATORS);
         assert_eq!(pages_to_score(0, Some(9)), 9);
+    }
+
+    #[test]
+    fn the_scorer_inherits_no_secret() {
+        let scorer = Scorer {
+            program: "/usr/bin/env".into(),
+            config: ComparisonConfig {
+                better_by: 0.005,
+                scorer: None,
+                pages: None,
+                device: "cpu".to_owned(),
+                data: None,
+                tokenizer: None,
+                password_env: Some("WALLET_WORDS".to_owned()),
+            },
+        };
+        let command = scorer.command(Path::new("run.json"), 1, &[]);
+        for secret in ["HF_ACCESS_TOKEN", "HF_TOKEN", "WALLET_WORDS"] {
+            let value = command
+                .as_std()
+                .get_envs()
+                .find(|(name, _)| *name == secret);
+            assert_eq!(
+                value,
+                Some((secret.as_ref(), Some("".as_ref()))),
+                "{secret}"
+            );
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use std::os::unix::process::ExitStatusExt as _;
 
 use publisher::Point;
-use standin_chain::When;
-use standin_hub::{Action, Fault, Moment, Route};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use standin_chain::{Fault as ChainFault, Rejection, When};
+use standin_hub::{Action, Answer, Fault, Moment, Route};
 
 use crate::checkpoints::Checkpoint;
 use crate::scene::{Scene, finish, finish_child};
@@ -28,10 +30,85 @@ async fn killed_at(point: Point) {
     scene.assert_published_once(point.name());
 }
 
+/// Seeds for each point beyond the plain kill; `cargo xtask kill-matrix` asks for
+/// many.
+fn seeds() -> u64 {
+    let asked = std::env::var("PEREGRINE_KILL_SEEDS").ok();
+    asked.map_or(0, |seeds| seeds.parse().unwrap())
+}
+
+/// A fault of the Hub that passes, somewhere on the publication's way.
+fn hub_fault(random: &mut StdRng) -> Fault {
+    let routes = [
+        Route::Info,
+        Route::Preupload,
+        Route::Token,
+        Route::Commit,
+        Route::PathsInfo,
+        Route::Tree,
+    ];
+    let route = routes[random.random_range(0..routes.len())];
+    let action = match random.random_range(0..4) {
+        0 => Action::Cut(Moment::Before),
+        1 => Action::Cut(Moment::After),
+        2 => Action::Answer(Moment::Before, Answer::status(503)),
+        _ => Action::Answer(Moment::After, Answer::status(500)),
+    };
+    Fault::new(route, action).skip(random.random_range(0..2))
+}
+
+fn chain_fault(random: &mut StdRng) -> ChainFault {
+    match random.random_range(0..3) {
+        0 => ChainFault::LoseAcknowledgements { times: 1 },
+        1 => ChainFault::LoseSubmissions { times: 1 },
+        _ => ChainFault::RejectSubmission {
+            rejection: Rejection::ImmediatelyDropped,
+        },
+    }
+}
+
+/// Killed at a point while Hub or chain have troubles of their own, and perhaps
+/// killed again while it makes that good.
+async fn killed_in_trouble(point: Point, seed: u64) {
+    let place = Point::ALL.iter().position(|one| *one == point).unwrap();
+    let mut random = StdRng::seed_from_u64(seed * Point::ALL.len() as u64 + place as u64);
+    let scene = Scene::with_finished_run(&Checkpoint::publishable("c1", 3.5)).await;
+    let mut kills = vec![point];
+    if random.random() {
+        kills.push(Point::ALL[random.random_range(0..Point::ALL.len())]);
+    }
+    if random.random() {
+        scene.hub.faults().add(hub_fault(&mut random));
+    }
+    if random.random() {
+        let fault = chain_fault(&mut random);
+        scene.chain.faults().inject(fault).unwrap();
+    }
+    let case = format!("{} with seed {seed}", point.name());
+    for kill in kills {
+        let mut publisher = scene.publisher();
+        publisher.env("PEREGRINE_CRASH_POINT", kill.name());
+        finish(publisher).await;
+    }
+    let said = scene.publish().await;
+    assert_eq!(said.code(), Some(0), "{case}: {}", said.stderr());
+    scene.assert_published_once(&case);
+}
+
 /// Not all at once: each has servers of its own.
 async fn killed_at_each(points: &[Point]) {
     for pair in points.chunks(2) {
-        let both = pair.iter().map(|point| tokio::spawn(killed_at(*point)));
+        let both = pair.iter().map(|&point| {
+            tokio::spawn(async move {
+                killed_at(point).await;
+                for seed in 1..=seeds() {
+                    killed_in_trouble(point, seed).await;
+                }
+                if seeds() > 0 {
+                    println!("{}: {} seeds, published once", point.name(), seeds());
+                }
+            })
+        });
         for one in both.collect::<Vec<_>>() {
             one.await.unwrap();
         }

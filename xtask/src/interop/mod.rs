@@ -2,6 +2,7 @@
 //! write.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use anyhow::{Context as _, bail, ensure};
@@ -30,6 +31,10 @@ pub(crate) struct InteropArgs {
     /// Print one JSON object to standard output, and nothing else
     #[arg(long)]
     json: bool,
+
+    /// Run the programs in this folder, instead of building them
+    #[arg(long, value_name = "DIR")]
+    programs: Option<PathBuf>,
 }
 
 /// What Python read.
@@ -54,7 +59,8 @@ struct Compared {
 
 /// Runs `cargo xtask interop`.
 pub(crate) fn run(workspace: &Workspace, args: &InteropArgs) -> anyhow::Result<()> {
-    let rehearsal = Rehearsal::perform(workspace, &RehearseArgs::default())?;
+    let rehearse = RehearseArgs::with_programs(args.programs.clone());
+    let rehearsal = Rehearsal::perform(workspace, &rehearse)?;
     let python = python(workspace)?;
     let ids_file = rehearsal.cluster.folder().join("ids.json");
     fs::write(&ids_file, serde_json::to_string(&sequences())?)?;

@@ -55,13 +55,14 @@ pub(crate) struct RehearseArgs {
     programs: Option<PathBuf>,
 }
 
-impl Default for RehearseArgs {
-    fn default() -> Self {
+impl RehearseArgs {
+    /// The default rehearsal, for other commands.
+    pub(crate) fn with_programs(programs: Option<PathBuf>) -> Self {
         Self {
             workers: 1,
             seed: 0,
             json: false,
-            programs: None,
+            programs,
         }
     }
 }

@@ -1,24 +1,36 @@
 //! What answers say in their headers, and errors in their bodies.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 use serde::Deserialize;
 
 /// The most of a server's words that an error quotes, in characters.
 const QUOTED: usize = 300;
 
-/// The wait that an answer asks for: the longer of `Retry-After` in seconds and
-/// the time after which an exhausted quota of `RateLimit` (as in
+/// The wait that an answer asks for: the longer of `Retry-After` (seconds, or a
+/// date, which counts from the answer's own `Date` if it has one) and the time after which an exhausted quota of `RateLimit` (as in
 /// `"api";r=0;t=55`) is filled again.
 #[must_use]
 pub fn told_wait(headers: &HeaderMap) -> Option<Duration> {
-    let retry_after = headers
-        .get(RETRY_AFTER)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.trim().parse().ok())
-        .map(Duration::from_secs);
+    let retry_after = word(headers, RETRY_AFTER).and_then(|value| match value.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => until(headers, value),
+    });
     retry_after.max(exhausted_quota(headers))
+}
+
+/// How long it is to a date by the server's clock; `None` when it is past, which
+/// says nothing about when to come back.
+fn until(headers: &HeaderMap, date: &str) -> Option<Duration> {
+    let date = httpdate::parse_http_date(date).ok()?;
+    let sent = word(headers, DATE).and_then(|sent| httpdate::parse_http_date(sent).ok());
+    let wait = date.duration_since(sent.unwrap_or_else(SystemTime::now));
+    wait.ok().filter(|wait| !wait.is_zero())
+}
+
+fn word(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    Some(headers.get(name)?.to_str().ok()?.trim())
 }
 
 fn exhausted_quota(headers: &HeaderMap) -> Option<Duration> {
@@ -156,6 +168,23 @@ mod tests {
             assert_eq!(told(&[("retry-after", nonsense)]), None);
         }
         assert_eq!(told(&[("ratelimit", ";;=,r=0;t")]), None);
+    }
+
+    #[test]
+    fn a_date_to_wait_for_counts_from_the_servers_own() {
+        const SENT: (&str, &str) = ("date", "Sun, 06 Nov 1994 08:49:37 GMT");
+        let until = |date| told(&[SENT, ("retry-after", date)]);
+        assert_eq!(until("Sun, 06 Nov 1994 08:51:07 GMT"), Some(90));
+        assert_eq!(until("Sun, 06 Nov 1994 08:49:37 GMT"), None);
+        assert_eq!(until("Sat, 05 Nov 1994 08:49:37 GMT"), None);
+        assert_eq!(until("Sun, 06 Nov 1994 08:51:07 CET"), None);
+        // By this machine's clock, where the server tells no time.
+        assert_eq!(
+            told(&[("retry-after", "Sun, 06 Nov 1994 08:51:07 GMT")]),
+            None
+        );
+        let far = told(&[("retry-after", "Fri, 31 Dec 9999 23:59:59 GMT")]);
+        assert!(far > Some(1_000_000_000), "{far:?}");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{AnswerError, is_plain_path, json};
+use super::{AnswerError, is_plain_path, json, quoted};
 
 #[derive(Deserialize)]
 struct Body {
@@ -25,7 +25,8 @@ pub fn shard_names(index: &[u8]) -> Result<BTreeSet<String>, AnswerError> {
     for name in &names {
         if !is_plain_path(name) || name.contains('/') || !name.ends_with(".safetensors") {
             return Err(AnswerError::new(format!(
-                "it names {name:?}, which is no safetensors file beside it"
+                "it names {}, which is no safetensors file beside it",
+                quoted(name)
             )));
         }
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use subnet::CommitId;
 
-use super::{AnswerError, MAX_TEXT_BYTES, json, text};
+use super::{AnswerError, MAX_TEXT_BYTES, json, quoted, text};
 use crate::git::BlobId;
 
 /// What the Hub says of a repository at one revision.
@@ -127,7 +127,8 @@ impl RemoteFile {
         let path = entry.path;
         if !is_plain_path(&path) {
             return Err(AnswerError::new(format!(
-                "it lists {path:.200?}, which is no path within a repository"
+                "it lists {}, which is no path within a repository",
+                quoted(&path)
             )));
         }
         let lacks = |what: &str| AnswerError::new(format!("it lists {path} without {what}"));

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use subnet::CommitId;
 
 use super::repository::commit;
-use super::{AnswerError, json, text};
+use super::{AnswerError, json, quoted, text};
 
 /// `POST /api/models/R/preupload/REV`: how each file is to travel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,8 @@ impl UploadModes {
             "lfs" => Ok((file.path, true)),
             "regular" => Ok((file.path, false)),
             other => Err(AnswerError::new(format!(
-                "it wants a file to travel as {other:.40?}"
+                "it wants a file to travel as {}",
+                quoted(other)
             ))),
         };
         let modes = body.files.into_iter().map(mode).collect::<Result<_, _>>()?;

@@ -53,7 +53,7 @@ const MAX_FILES: usize = 500;
 impl Hub {
     /// Brings the repository into the state that `publish` describes, in at
     /// most one commit: the files there are replaced and added, and everything
-    /// else is deleted but for what [`is_kept`] names.
+    /// else is deleted ([`Event::Deleting`]) but for what [`is_kept`] names.
     ///
     /// The head is read before each attempt to commit, and named as the parent
     /// in it. So a lost acknowledgement, a crash of an earlier process and a
@@ -119,6 +119,14 @@ impl Publication<'_> {
                 Some(sent) => sent,
                 None => self.send_contents().await?,
             };
+            let deleted: Vec<String> = self
+                .staged
+                .superfluous(&repository)
+                .map(str::to_owned)
+                .collect();
+            if !deleted.is_empty() {
+                (self.events)(Event::Deleting { files: deleted });
+            }
             (self.events)(Event::Committing { parent });
             let commit = Commit::new(self.publish.message, self.staged, &repository, &sent);
             let error = match commit.send(self.hub, self.publish.repo).await {
@@ -144,7 +152,7 @@ impl Publication<'_> {
                 Class::Retry | Class::Ambiguous => {
                     match attempts.wait_after(error, self.events).await {
                         Ok(()) => large = Some(sent),
-                        Err(error) if self.cache.is_leftover() && !self.renewed => {
+                        Err(error) if error.status() == Some(500) && self.may_blame_cache() => {
                             self.renew(&error).await?;
                             attempts = Attempts::new(&self.hub.config.waits);
                         }
@@ -188,8 +196,8 @@ impl Publication<'_> {
 
     /// Brings the contents of large files into the Hub's storage, and says
     /// which files those are. Patient; starts once more with an empty cache
-    /// after a contradiction, and before it gives up on what an earlier process
-    /// began.
+    /// after a contradiction, and when the storage keeps failing over what an
+    /// earlier process began.
     async fn send_contents(&mut self) -> Result<Vec<String>, HubError> {
         let mut attempts = Attempts::new(&self.hub.config.waits);
         loop {
@@ -197,24 +205,26 @@ impl Publication<'_> {
                 Ok(large) => return Ok(large),
                 Err(error) => error,
             };
-            let inconsistent = matches!(
-                error,
-                HubError::Transfer {
-                    kind: TransferKind::Inconsistent,
-                    ..
-                }
-            );
-            if inconsistent && !self.renewed {
+            let kind = transfer_kind(&error);
+            if kind == Some(TransferKind::Inconsistent) && !self.renewed {
                 self.renew(&error).await?;
                 continue;
             }
             if let Err(error) = attempts.wait_after(error, self.events).await {
-                if !self.cache.is_leftover() || self.renewed {
+                if kind != Some(TransferKind::Failing) || !self.may_blame_cache() {
                     return Err(error);
                 }
                 self.renew(&error).await?;
             }
         }
+    }
+
+    /// Whether a server that fails over one request (500) in all attempts may do so
+    /// because a cache that an earlier call left claims too much. An outage or a
+    /// refusal is not the cache's fault: emptying it then would cost all that was
+    /// sent, once more at every call until it is over.
+    fn may_blame_cache(&self) -> bool {
+        self.cache.is_leftover() && !self.renewed
     }
 
     /// Empties the cache, so that everything is sent once more, whatever the
@@ -330,7 +340,8 @@ impl Publication<'_> {
     }
 
     /// Sees to it that the Hub serves the contents of large files, sending them
-    /// once more if it does not.
+    /// once more if they are missing. Of other failures nothing can be concluded
+    /// about the contents; the next call adopts the commit and looks again.
     async fn make_readable(&mut self, commit: CommitId) -> Result<(), HubError> {
         loop {
             let error = match self
@@ -341,7 +352,7 @@ impl Publication<'_> {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            if self.renewed {
+            if self.renewed || !says_missing(&error) {
                 return Err(error);
             }
             self.renew(&error).await?;
@@ -355,5 +366,24 @@ impl Publication<'_> {
         self.hub
             .http
             .url(parts.into_iter().chain(rest.iter().copied()))
+    }
+}
+
+fn transfer_kind(error: &HubError) -> Option<TransferKind> {
+    match error {
+        HubError::Transfer { kind, .. } => Some(*kind),
+        _ => None,
+    }
+}
+
+/// Whether a failure to read a listed file says that its contents are missing. A
+/// refusal with one of the Hub's codes is about something else: the repository,
+/// the commit or the token.
+fn says_missing(error: &HubError) -> bool {
+    match error {
+        HubError::Refused { refusal, .. } => {
+            matches!(refusal.status, 404 | 410 | 416) && refusal.code.is_none()
+        }
+        other => transfer_kind(other) == Some(TransferKind::Inconsistent),
     }
 }

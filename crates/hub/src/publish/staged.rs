@@ -28,10 +28,15 @@ const FORBIDDEN_FILE: &str = "adapter_config.json";
 
 /// Whether a publication leaves a file of the repository alone: git's
 /// attributes, which say what is stored as a large file, and what people wrote
-/// for people. Neither counts towards the directory hash.
+/// for people, `README` and `LICENSE` with any extension or none. Neither counts
+/// towards the directory hash.
+///
+/// Only in the repository's topmost folder and only in capitals, which is how
+/// the Hub looks for its model card and its license: a `readme.md` is deleted.
 #[must_use]
 pub fn is_kept(path: &str) -> bool {
-    matches!(path, ".gitattributes" | "README.md" | "LICENSE")
+    let stem = path.split_once('.').map_or(path, |(stem, _)| stem);
+    path == ".gitattributes" || (matches!(stem, "README" | "LICENSE") && !path.contains('/'))
 }
 
 /// The files, checked, and the contents of those that may travel in a commit.
@@ -212,4 +217,35 @@ fn check_names(files: &[LocalFile]) -> Result<(), HubError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_wrote_for_people_is_kept_and_nothing_else() {
+        for kept in [
+            ".gitattributes",
+            "README",
+            "README.md",
+            "README.zh.md",
+            "LICENSE",
+            "LICENSE.txt",
+        ] {
+            assert!(is_kept(kept), "{kept}");
+        }
+        for other in [
+            "readme.md",
+            "License",
+            "LICENSES",
+            "README-old.md",
+            "README.d/model.safetensors",
+            "docs/README.md",
+            ".gitattributes.bak",
+            "tokenizer.json",
+        ] {
+            assert!(!is_kept(other), "{other}");
+        }
+    }
 }

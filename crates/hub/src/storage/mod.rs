@@ -159,8 +159,56 @@ fn from_xet(error: &XetError, throttled_wait: Duration) -> HubError {
         | XetError::Configuration(_)
         | XetError::Internal(_) => TransferKind::Inconsistent,
         XetError::Io(_) => TransferKind::Local,
+        XetError::Network(reason) | XetError::ServerError(reason) => match status(reason) {
+            Some(400 | 404 | 410 | 416 | 422) => TransferKind::Inconsistent,
+            Some(500) => TransferKind::Failing,
+            _ => TransferKind::Passing,
+        },
         // A key that expired too early, too: the next attempt asks for one.
         _ => TransferKind::Passing,
     };
     failed(error.to_string(), kind)
+}
+
+/// The status that the storage answered with, from the text in which the library
+/// leaves it: `… HTTP status client error (404 Not Found) …`.
+fn status(reason: &str) -> Option<u16> {
+    let (_, answer) = reason.split_once("HTTP status ")?;
+    let (_, status) = answer.split_once(" error (")?;
+    status.get(..3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(error: &XetError) -> TransferKind {
+        match from_xet(error, Duration::from_secs(60)) {
+            HubError::Transfer { kind, .. } => kind,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn only_an_answer_about_the_contents_says_that_they_are_missing() {
+        let network = |words: &str| kind(&XetError::Network(words.to_owned()));
+        let server = |words: &str| kind(&XetError::ServerError(words.to_owned()));
+        for (status, expected) in [
+            ("client error (400 Bad Request)", TransferKind::Inconsistent),
+            ("client error (404 Not Found)", TransferKind::Inconsistent),
+            ("client error (403 Forbidden)", TransferKind::Passing),
+        ] {
+            let words = format!("Request error: HTTP status {status}, domain: http://h/v1/x");
+            assert_eq!(network(&words), expected, "{status}");
+        }
+        assert_eq!(
+            server("HTTP status server error (500 Internal Server Error)"),
+            TransferKind::Failing
+        );
+        assert_eq!(
+            server("HTTP status server error (503 Service Unavailable)"),
+            TransferKind::Passing
+        );
+        assert_eq!(network("connection reset"), TransferKind::Passing);
+    }
 }

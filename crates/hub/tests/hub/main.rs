@@ -5,6 +5,7 @@
 mod account;
 mod common;
 mod download;
+mod endpoint;
 mod hostile;
 mod publish;
 mod reconcile;

@@ -2,7 +2,7 @@
 
 use hub::{Event, HubError};
 use standin_hub::Route;
-use subnet::RepoId;
+use subnet::{CommitId, RepoId};
 
 use crate::common::{Events, Model, NO_LIMIT, Scene, quiet};
 
@@ -28,27 +28,57 @@ async fn a_publication_is_one_commit_on_the_head_that_was_read() {
 #[tokio::test]
 async fn stale_files_go_in_the_same_commit_and_peoples_own_stay() {
     let scene = Scene::new().await;
-    let files: [(&str, &[u8]); 7] = [
+    let files: [(&str, &[u8]); 9] = [
         (".gitattributes", b"*.safetensors filter=lfs -text\n"),
         ("README.md", b"# Model"),
+        ("README.zh.txt", b"Model"),
         ("LICENSE", b"MIT"),
+        ("LICENSE.txt", b"MIT"),
         ("model-00001-of-00009.safetensors", b"old"),
         ("model.safetensors.index.json", b"{}"),
         ("adapter_config.json", b"{}"),
         ("runs/log.txt", b"old"),
     ];
     scene.server.seed(&scene.repo.to_string(), &files).unwrap();
-    scene.publish(&scene.model(1)).await.unwrap();
-    assert_eq!(scene.commits().len(), 2);
+    let events = Events::default();
+    let (client, model) = (scene.client(), scene.model(1));
+    let published = scene.publish_by(&client, &model, &events).await.unwrap();
+    let commits = scene.commits();
+    assert_eq!(commits.len(), 2);
     let expected = [
         ".gitattributes",
         "LICENSE",
+        "LICENSE.txt",
         "README.md",
+        "README.zh.txt",
         "config.json",
         "generation_config.json",
         "model.safetensors",
     ];
     assert_eq!(scene.paths(), expected);
+
+    // What a commit takes away is told before it is sent.
+    let deleted = [
+        "adapter_config.json",
+        "model-00001-of-00009.safetensors",
+        "model.safetensors.index.json",
+        "runs/log.txt",
+    ];
+    let events = events.all();
+    let told = &events[events.len() - 2..];
+    let parent: CommitId = commits[0].id.parse().unwrap();
+    let files = deleted.map(str::to_owned).to_vec();
+    assert_eq!(
+        told,
+        [Event::Deleting { files }, Event::Committing { parent }]
+    );
+
+    // And what is kept is no obstacle to validators or to a second look.
+    let verified = client
+        .verify(&scene.repo, published.commit, &model.files, NO_LIMIT)
+        .await;
+    assert!(verified.is_ok());
+    assert!(scene.publish(&model).await.unwrap().adopted);
 }
 
 #[tokio::test]
@@ -110,6 +140,8 @@ async fn the_course_of_a_publication_is_told() {
     let events = events.all();
     assert_eq!(events.first(), Some(&Event::Preparing));
     assert_eq!(events.last(), Some(&Event::Committing { parent }));
+    let is_deletion = |event: &Event| matches!(event, Event::Deleting { .. });
+    assert!(!events.iter().any(is_deletion));
     let transferred: Vec<(u64, u64)> = events
         .iter()
         .filter_map(|event| match event {

@@ -118,6 +118,62 @@ async fn a_head_whose_contents_were_lost_is_repaired_before_it_is_adopted() {
     assert_eq!(scene.commits().len(), 1);
 }
 
+#[tokio::test]
+async fn a_commit_that_cannot_be_read_back_during_an_outage_is_not_sent_again() {
+    for status in [403, 503] {
+        let scene = Scene::new().await;
+        let model = scene.model(1);
+        let outage = || Action::Answer(Moment::Before, Answer::status(status));
+        for fault in [
+            Fault::new(Route::Content, outage()),
+            Fault::new(Route::Token, outage()).for_path("xet-read-token"),
+        ] {
+            scene.server.faults().add(fault.always());
+        }
+        let error = scene.publish(&model).await.unwrap_err();
+        assert_eq!(error.status(), Some(status), "{error}");
+        assert_eq!(scene.server.count(Route::Preupload), 1);
+        assert_eq!(fs::read_dir(scene.path("cache/xet")).unwrap().count(), 1);
+
+        scene.server.faults().clear();
+        let published = scene.publish(&model).await.unwrap();
+        assert_eq!((published.commit, published.adopted), (scene.head(), true));
+        assert_eq!(scene.server.count(Route::Preupload), 1);
+        assert_eq!(scene.commits().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn an_outage_costs_nothing_of_what_was_sent_before() {
+    for (route, status) in [
+        (Route::Commit, 503),
+        (Route::Preupload, 503),
+        (Route::Preupload, 401),
+        (Route::LfsBatch, 500),
+    ] {
+        let scene = Scene::new().await;
+        let model = scene.model(1);
+        let broken = |route, status| {
+            Fault::new(
+                route,
+                Action::Answer(Moment::Before, Answer::status(status)),
+            )
+            .always()
+        };
+        // All contents are sent, and left in a cache, when the commit fails.
+        scene.server.faults().add(broken(Route::Commit, 503));
+        scene.publish(&model).await.unwrap_err();
+        let blocks = scene.blocks_offered();
+        assert!(blocks > 0);
+        scene.server.faults().add(broken(route, status));
+        let error = scene.publish(&model).await.unwrap_err();
+        assert_eq!(error.status(), Some(status), "{error}");
+        scene.server.faults().clear();
+        assert!(!scene.publish(&model).await.unwrap().adopted);
+        assert_eq!(scene.blocks_offered(), blocks, "{route} {status}");
+    }
+}
+
 /// Deletes the storage's blocks, and says how many.
 fn remove_blocks(dir: &Path) -> usize {
     let mut removed = 0;
