@@ -37,8 +37,8 @@
 //! transfers/                   what an interrupted upload needs to go on
 //! ```
 //!
-//! Beside publishing there are [`upload`] for a model directory by hand,
-//! [`check`] for a dry run, and [`status`].
+//! Beside publishing there are [`upload()`] for a model directory by hand,
+//! [`check()`] for a dry run, and [`status()`].
 //!
 //! Architecture invariant: a hotkey has one publisher. The coordinator lends it,
 //! and nothing irreversible begins unless the coordinator has confirmed that
@@ -90,7 +90,8 @@ pub use flags::{CheckFlags, Command, Flags, PublishFlags, StatusFlags, UploadFla
 pub use gate::{Comparison, Incumbent, Refusal, Verdict};
 pub use inspect::Inspected;
 pub use journal::{
-    Committer, Ended, Intent, Publication, PublishedFile, RefusedCheckpoint, Stage, Waiting,
+    Committer, Ended, Intent, Mishaps, Publication, PublishedFile, RefusedCheckpoint, Stage,
+    Waiting,
 };
 pub use publisher::run;
 pub use status::{PublicationStatus, Status, status};

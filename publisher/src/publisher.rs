@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::announced::Announced;
-use crate::journal::read_all;
+use crate::journal::{Mishaps, read_all};
 use crate::online::{self, Carrier, Outcome, Outside};
 use crate::stage::deal_with;
 use crate::state_dir::StateDir;
@@ -96,40 +96,30 @@ impl Publisher {
         else {
             return Ok(());
         };
-        let (state, ours) = (self.state.clone(), committing.committer());
-        let repo = self.config.repo.clone();
+        let records = {
+            let state = self.state.clone();
+            blocking::run(move || read_all(&state)).await?
+        };
+        let ours = committing.committer_beside(&records).await;
+        let (state, repo) = (self.state.clone(), self.config.repo.clone());
         blocking::run(move || {
-            for mut record in read_all(&state)? {
+            for mut record in records {
                 let failed = record.ended.as_ref().is_some_and(|ended| ended.failed);
-                if record.run_id.is_none() || !(record.is_open() || failed) {
+                let elsewhere = record.superseded_by.is_none() && record.is_of_another_chain(&ours);
+                if record.run_id.is_none() || !(record.is_open() || failed || elsewhere) {
                     continue;
                 }
                 if failed {
                     record.ended = None;
-                    record.write(&state)?;
+                    record.mishaps = Mishaps::default();
                 }
-                let theirs = record.committer.as_ref();
-                let theirs = theirs
-                    .filter(|theirs| (theirs.hotkey, theirs.netuid) != (ours.hotkey, ours.netuid));
-                if let Some(theirs) = theirs.filter(|_| record.is_being_committed()) {
-                    return Err(Error::Refused(cli::Refused::new(format!(
-                        "--state-dir {}: {} is being committed for hotkey {} on subnet {}; start \
-                         the publisher with that hotkey until it is, or name another folder",
-                        state.root().display(),
-                        record.checkpoint_id,
-                        theirs.hotkey,
-                        theirs.netuid
-                    ))));
+                record.claim(&ours, &state)?;
+                if record.repo != repo && !record.is_being_committed() {
+                    // Nothing on the chain speaks of the other repository.
+                    record.repo = repo.clone();
+                    record.reach(crate::Stage::Staged);
                 }
-                if !record.is_being_committed() {
-                    record.committer = Some(ours.clone());
-                    if record.repo != repo {
-                        // Nothing on the chain speaks of the other repository.
-                        record.repo = repo.clone();
-                        record.reach(crate::Stage::Staged);
-                    }
-                    record.write(&state)?;
-                }
+                record.write(&state)?;
             }
             Ok(())
         })

@@ -11,7 +11,9 @@ use tracing::{info, warn};
 
 use crate::crash::{self, Point};
 use crate::inspect::inspect;
-use crate::journal::{Publication, RefusedCheckpoint, Stage, find, forget_refused, read_all};
+use crate::journal::{
+    Mishaps, Publication, RefusedCheckpoint, Stage, find, forget_refused, read_all,
+};
 use crate::state_dir::{StateDir, remove_dir};
 use crate::{Candidate, Config, Error, Refusal, blocking, gate};
 
@@ -261,6 +263,11 @@ impl Station {
                 stage_unix_ms: earlier.stage_unix_ms,
                 verdict: earlier.verdict,
                 under_way: earlier.under_way,
+                // Whatever ended it was mended, one hopes.
+                mishaps: match earlier.ended {
+                    None => earlier.mishaps,
+                    Some(_) => Mishaps::default(),
+                },
                 ..publication
             };
             if publication.stage == Stage::Staged && publication.under_way.is_none() {

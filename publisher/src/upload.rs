@@ -118,10 +118,12 @@ pub async fn upload(config: UploadConfig, shutdown: CancellationToken) -> Result
         held.transpose()?;
     }
     let mut record = stage(&config, &state).await?;
-    let wished_for = outside.committing.as_ref().map(Committing::committer);
-    if record.committer.is_none() && wished_for.is_some() {
+    if let Some(committing) = &outside.committing {
         // Also when an earlier call left it on the Hub alone.
-        record.committer = wished_for;
+        let ours = committing
+            .committer_beside(std::slice::from_ref(&record))
+            .await;
+        record.claim(&ours, &state)?;
         record.write(&state)?;
     }
     let carrier = Carrier {

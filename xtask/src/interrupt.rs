@@ -4,19 +4,23 @@
 use std::io;
 use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use local_cluster::Signal;
 
 /// How long a child may take to end after an interrupt.
 const GRACE: Duration = Duration::from_secs(20);
 
-static REQUESTED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+/// A second signal counts as one of its own only after so long: `timeout` and
+/// terminals send the same one twice.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
 
 /// The cause of everything that ends because of Ctrl-C.
 #[derive(Debug)]
@@ -32,20 +36,26 @@ impl std::error::Error for Interrupted {}
 
 /// Starts to notice SIGINT and SIGTERM.
 pub(crate) fn listen() -> io::Result<()> {
-    let requested = REQUESTED.get_or_init(Arc::default);
-    for signal in [SIGINT, SIGTERM] {
-        // The order matters: only a second signal finds the flag set.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(requested))?;
-        signal_hook::flag::register(signal, Arc::clone(requested))?;
-    }
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        let mut first: Option<Instant> = None;
+        for _ in signals.forever() {
+            match first {
+                None => {
+                    first = Some(Instant::now());
+                    REQUESTED.store(true, Ordering::SeqCst);
+                }
+                Some(first) if first.elapsed() >= ONE_SIGNAL => std::process::exit(130),
+                Some(_) => {}
+            }
+        }
+    });
     Ok(())
 }
 
 /// Whether an end was asked for.
 pub(crate) fn requested() -> bool {
-    REQUESTED
-        .get()
-        .is_some_and(|requested| requested.load(Ordering::SeqCst))
+    REQUESTED.load(Ordering::SeqCst)
 }
 
 /// Fails once an end was asked for.

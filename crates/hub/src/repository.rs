@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use reqwest::Method;
+use reqwest::header::DATE;
 use serde_json::json;
 use subnet::{CommitId, RepoId};
 
@@ -79,6 +81,17 @@ impl Hub {
         let url = self.http.url(["api", "whoami-v2"]);
         let answer = self.get(CALL, &url, &quiet).await?;
         Account::parse(&answer.body).map_err(|error| HubError::answer(CALL, error.to_string()))
+    }
+
+    /// The Hub's clock as it answers, to the second; `None` when it does not say.
+    ///
+    /// # Errors
+    /// As [`Hub::whoami`].
+    pub async fn clock(&self) -> Result<Option<SystemTime>, HubError> {
+        let url = self.http.url(["api", "whoami-v2"]);
+        let answer = self.get("asking for the time", &url, &quiet).await?;
+        let date = answer.headers.get(DATE).and_then(|date| date.to_str().ok());
+        Ok(date.and_then(|date| httpdate::parse_http_date(date).ok()))
     }
 
     /// The repository at its head, with all its files. `None`: there is none,

@@ -1,7 +1,7 @@
 //! One function for each thing that publishing needs.
 
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use chain::Chain;
 use client::{ConnectOptions, Connection};
@@ -75,7 +75,28 @@ async fn token(config: &CheckConfig, reader: &Hub, findings: &mut Findings) -> W
             format!("{name}'s; whether it may write to {repo}, only trying will tell"),
         ),
     }
+    hub_clock(reader, findings).await;
     access
+}
+
+async fn hub_clock(reader: &Hub, findings: &mut Findings) {
+    const CLOCK: &str = "Hub clock";
+    let now = SystemTime::now();
+    let there = match reader.clock().await {
+        Ok(Some(there)) => there,
+        Ok(None) => return findings.warning(CLOCK, "the Hub does not say what time it is"),
+        Err(error) => return findings.missing(CLOCK, with_advice(&error)),
+    };
+    let (off, side) = match now.duration_since(there) {
+        Ok(ahead) => (ahead, "ahead of"),
+        Err(behind) => (behind.duration(), "behind"),
+    };
+    let found = format!("this machine's is {} {side} the Hub's", in_words(off));
+    if off <= CLOCK_SKEW {
+        findings.ok(CLOCK, found);
+    } else {
+        findings.warning(CLOCK, format!("{found}: set the clock"));
+    }
 }
 
 fn repository(

@@ -59,7 +59,7 @@ pub async fn commit(
     };
     Err(CommitError::Unfinished {
         reason,
-        pending: committer.pending,
+        pending: committer.pending.map(Box::new),
     })
 }
 

@@ -76,13 +76,13 @@ pub enum CommitError {
         found: String,
     },
     /// It took too long. A transaction may still be included.
-    #[error("{reason}{}", describe_pending(pending.as_ref()))]
+    #[error("{reason}{}", describe_pending(pending.as_deref()))]
     Unfinished {
         /// What happened last, in words.
         reason: String,
         /// The transaction whose fate is not known, if there is one. Hand it to the
         /// next attempt.
-        pending: Option<Pending>,
+        pending: Option<Box<Pending>>,
     },
     /// The chain could not be read.
     #[error(transparent)]
@@ -145,7 +145,7 @@ impl CommitError {
     #[must_use]
     pub fn pending(&self) -> Option<&Pending> {
         match self {
-            CommitError::Unfinished { pending, .. } => pending.as_ref(),
+            CommitError::Unfinished { pending, .. } => pending.as_deref(),
             _ => None,
         }
     }

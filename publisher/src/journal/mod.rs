@@ -8,6 +8,7 @@
 //!
 //! Beside them, one small file per checkpoint that was refused.
 
+mod claim;
 mod files;
 mod refused;
 mod stage;
@@ -25,7 +26,7 @@ use crate::{Candidate, Error, Inspected};
 pub(crate) use files::{find, read_all};
 pub use refused::RefusedCheckpoint;
 pub(crate) use refused::{forget as forget_refused, read_refused};
-pub use stage::{Committer, Ended, Intent, Stage, Waiting};
+pub use stage::{Committer, Ended, Intent, Mishaps, Stage, Waiting};
 
 /// Raised when an older publisher could misunderstand a record. Format 1 knew
 /// nothing but publications that were staged from a run; all it has is read.
@@ -78,6 +79,9 @@ pub struct Publication {
     /// What may be half done.
     #[serde(default)]
     pub under_way: Option<Intent>,
+    /// What went wrong on its way, and may not go wrong often.
+    #[serde(default)]
+    pub mishaps: Mishaps,
     /// What keeps it just now.
     #[serde(default)]
     pub waiting: Option<Waiting>,
@@ -133,6 +137,7 @@ impl Publication {
             committer: None,
             verdict: None,
             under_way: None,
+            mishaps: Mishaps::default(),
             waiting: None,
             ended: None,
         }
@@ -214,12 +219,12 @@ impl Publication {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::fs;
 
     use super::*;
 
-    fn publication(stage: Stage) -> Publication {
+    pub(crate) fn publication(stage: Stage) -> Publication {
         Publication {
             format: FORMAT,
             checkpoint_id: "c1".to_owned(),
@@ -237,12 +242,13 @@ mod tests {
             committer: None,
             verdict: None,
             under_way: None,
+            mishaps: Mishaps::default(),
             waiting: None,
             ended: None,
         }
     }
 
-    fn every_stage() -> [Stage; 5] {
+    pub(crate) fn every_stage() -> [Stage; 5] {
         let commit = "0123456789abcdef0123456789abcdef01234567".parse().unwrap();
         [
             Stage::Staged,
@@ -292,6 +298,7 @@ mod tests {
             hotkey,
             netuid: 9,
             hotkey_in_hash: false,
+            genesis: None,
         };
         record.committer = Some(committer.clone());
         assert_eq!(record.chain_string(), plain);
@@ -330,6 +337,7 @@ mod tests {
             hotkey: subnet::Account::from([7; 32]),
             netuid: 9,
             hotkey_in_hash: false,
+            genesis: None,
         });
         assert!(!by_hand.is_finished());
     }

@@ -126,4 +126,18 @@ pub struct Committer {
     pub netuid: u16,
     /// Whether the chain string's hash is taken over the hotkey too.
     pub hotkey_in_hash: bool,
+    /// The hash of the chain's first block, `0x…`; none before the chain was first
+    /// reached, and in records of earlier versions of this program.
+    #[serde(default)]
+    pub genesis: Option<String>,
+}
+
+/// What may go wrong a few times on the way, and not again and again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Mishaps {
+    /// How often somebody else committed to the repository just then.
+    pub moved_heads: u32,
+    /// How many commitments the chain executed in vain, for a reason that may pass.
+    pub failed_commitments: u32,
 }

@@ -9,10 +9,10 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::upload::lost;
-use super::{Again, Carrier, Committing, Setback, Stop};
+use super::{Again, Carrier, Committing, Hold, Setback, Stop};
 use crate::Error;
 use crate::clock::unix_ms;
-use crate::commitment::{self, Class, CommitError, Event, Options, Receipt};
+use crate::commitment::{self, Class, CommitError, Event, Options, Pending, Receipt};
 use crate::crash::{self, Point};
 use crate::journal::{Intent, Publication, Stage};
 use crate::state_dir::StateDir;
@@ -20,26 +20,22 @@ use crate::state_dir::StateDir;
 impl Carrier<'_> {
     /// One commitment on the chain, which the chain has finalized.
     pub(super) async fn commit(&mut self, commit: CommitId) -> Result<(), Stop> {
-        let Some(committing) = &self.outside.committing else {
+        let outside = self.outside;
+        let Some(committing) = &outside.committing else {
             return Err(Stop::fatal(
                 "no wallet is named, and the model is to be committed on the chain",
                 "name one with --wallet.name and --wallet.hotkey",
             ));
         };
-        if self.record.committer.is_none() {
-            self.record.committer = Some(committing.committer());
-            self.write().await?;
+        if self.record.under_way.is_none() {
+            // What was signed before is followed to its end, with or without the
+            // hotkey; nothing new begins.
+            self.check_hold()?;
+        }
+        if self.claim(committing).await? {
+            return Ok(());
         }
         let chain_string = self.record.chain_string();
-        if let Err(stop) = self.check_hold() {
-            // Without the hotkey nothing is signed; but what was signed before
-            // may have arrived, and then there is nothing left to sign.
-            let arrived = self.record.under_way.is_some()
-                && self.chain_says(committing, &chain_string).await?;
-            if !arrived {
-                return Err(stop);
-            }
-        }
         let receipt = self.submit(&chain_string).await?;
         crash::point(Point::AfterCommitment);
         let Receipt {
@@ -62,11 +58,20 @@ impl Carrier<'_> {
         Ok(())
     }
 
-    async fn chain_says(&self, committing: &Committing, chain_string: &str) -> Result<bool, Stop> {
-        let chain = self.leaving(committing.chain()).await?;
-        let (netuid, hotkey) = (committing.netuid, committing.account());
-        let found = self.leaving(chain.commitment(netuid, hotkey)).await?;
-        Ok(found.is_some_and(|found| found.data.text() == Some(chain_string)))
+    /// Makes the commitment ours, on the chain that is asked now. Returns whether what
+    /// the journal says of it is about another chain, so that it begins anew.
+    async fn claim(&mut self, committing: &Committing) -> Result<bool, Stop> {
+        self.leaving(committing.chain()).await?;
+        let before = self.record.clone();
+        self.record.claim(&committing.committer(), self.state)?;
+        if self.record != before {
+            self.write().await?;
+        }
+        let anew = before.has_begun_to_commit() && !self.record.has_begun_to_commit();
+        if anew {
+            info!("it was committed on another chain, and begins anew on this one");
+        }
+        Ok(anew)
     }
 
     /// Commits, and lets go only as long as nothing has been sent.
@@ -80,10 +85,6 @@ impl Carrier<'_> {
             Some(Intent::Commit { pending, .. }) => pending.clone(),
             _ => None,
         };
-        let options = Options {
-            pending,
-            ..Options::default()
-        };
         let sent = AtomicBool::new(self.record.under_way.is_some());
         let journal = IntentJournal {
             state: self.state.clone(),
@@ -93,18 +94,35 @@ impl Carrier<'_> {
         let (sender, mut events) = mpsc::unbounded_channel();
         let on_event = |event: Event| {
             match &event {
-                Event::Submitting(pending) => {
-                    sent.store(true, Ordering::SeqCst);
-                    crash::point(Point::BeforeCommitIntent);
-                    journal.intend(chain_string, pending);
-                    crash::point(Point::AfterCommitIntent);
-                }
                 Event::Accepted { .. } => crash::point(Point::AfterSubmission),
                 Event::InBlock { .. } => crash::point(Point::AfterInclusion),
                 _ => {}
             }
             // The receiver outlives the call.
             let _ = sender.send(event);
+        };
+        // Without this a loss of the hotkey after the first signature would not keep
+        // a second one from being made.
+        let may_sign = || {
+            if interrupt.is_cancelled() {
+                return Err("there is something better to do".to_owned());
+            }
+            let hold = outside.hold.as_ref().map_or(Ok(()), Hold::check);
+            hold.map_err(|stop| stop.to_string())
+        };
+        let intend = |pending: &Pending| {
+            crash::point(Point::BeforeCommitIntent);
+            journal.intend(chain_string, pending)?;
+            crash::point(Point::AfterCommitIntent);
+            sent.store(true, Ordering::SeqCst);
+            Ok(())
+        };
+        let options = Options {
+            pending,
+            failures: self.record.mishaps.failed_commitments,
+            may_sign: &may_sign,
+            journal: &intend,
+            ..Options::default()
         };
         let hotkey = &committing.hotkey;
         let netuid = committing.netuid;
@@ -140,19 +158,29 @@ impl Carrier<'_> {
         };
         if !may_be_under_way(&error) {
             self.record.under_way = None;
+            if error.failed_in_passing() {
+                self.record.mishaps.failed_commitments += 1;
+            }
             self.write().await?;
         }
-        Err(as_stop(&error))
+        match error {
+            CommitError::MayNotSign(_) if interrupt.is_cancelled() => Err(Stop::Interrupted),
+            error => Err(as_stop(&error)),
+        }
     }
 
     /// Asks the chain what it says, whatever was heard while committing.
     pub(super) async fn read_back(&mut self, commit: CommitId, block: u64) -> Result<(), Stop> {
-        let Some(committing) = &self.outside.committing else {
+        let outside = self.outside;
+        let Some(committing) = &outside.committing else {
             return Err(Stop::fatal(
                 "no wallet is named, and its commitment is to be read back",
                 "name one with --wallet.name and --wallet.hotkey",
             ));
         };
+        if self.claim(committing).await? {
+            return Ok(());
+        }
         let read = async {
             let chain = committing.chain().await?;
             let commitment = chain
@@ -189,7 +217,8 @@ struct IntentJournal {
 }
 
 impl IntentJournal {
-    fn intend(&self, chain_string: &str, pending: &commitment::Pending) {
+    /// Writes down that a transaction is about to be submitted; in words why it cannot.
+    fn intend(&self, chain_string: &str, pending: &Pending) -> Result<(), String> {
         let mut record = lock(&self.record);
         record.under_way = Some(Intent::Commit {
             chain_string: chain_string.to_owned(),
@@ -197,12 +226,11 @@ impl IntentJournal {
             since_unix_ms: unix_ms(),
         });
         record.waiting = None;
-        if let Err(error) = record.write(&self.state) {
-            // The commitment goes out all the same; whoever starts next finds
-            // it on the chain before anything else is sent.
-            warn!("the journal does not say that a commitment is on its way: {error}");
+        record.write(&self.state).map_err(|error| {
+            let why = error.to_string();
             *lock(&self.failure) = Some(error);
-        }
+            why
+        })
     }
 
     /// The record as it is now.
@@ -227,6 +255,8 @@ fn may_be_under_way(error: &CommitError) -> bool {
         CommitError::Chain(_) | CommitError::ReadBack { .. } => true,
         CommitError::Length(_)
         | CommitError::NotRegistered { .. }
+        | CommitError::MayNotSign(_)
+        | CommitError::NotDurable(_)
         | CommitError::Quota { .. }
         | CommitError::Dispatch { .. }
         | CommitError::Refused(..)
@@ -274,5 +304,38 @@ fn tell(event: Event) {
              to block {until_block}"
         ),
         Event::Again { why } => warn!("{why}; trying again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::journal::tests::publication;
+
+    #[test]
+    fn an_intent_that_cannot_be_written_is_an_error_twice_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::create(folder.path()).unwrap();
+        // What cannot be replaced by a file.
+        fs::create_dir_all(state.record("c1").join("in the way")).unwrap();
+        let journal = IntentJournal {
+            state,
+            record: Mutex::new(publication(Stage::Staged)),
+            failure: Mutex::new(None),
+        };
+        let pending = Pending {
+            hash: "0x01".to_owned(),
+            signed: "ff".to_owned(),
+            nonce: 1,
+            first_block: 2,
+            last_block: 3,
+            spec_version: 4,
+            origin: None,
+        };
+        let why = journal.intend("a:b:c:d", &pending).unwrap_err();
+        assert!(why.contains("c1.json"), "{why}");
+        assert_eq!(journal.take().unwrap_err().to_string(), why);
     }
 }

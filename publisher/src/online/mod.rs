@@ -37,7 +37,7 @@ pub(crate) use hold::Hold;
 pub(crate) use stop::{Again, Setback, Stop};
 
 use crate::config::{ComparisonConfig, HubAccess, Wallet};
-use crate::journal::Committer;
+use crate::journal::{Committer, Publication};
 use crate::state_dir::StateDir;
 use crate::{Config, Error, config};
 
@@ -93,13 +93,26 @@ impl Committing {
         self.hotkey.account()
     }
 
-    /// As the journal has it.
+    /// As the journal has it; with the chain, if that was reached.
     pub(crate) fn committer(&self) -> Committer {
+        let chain = self.chain.get();
         Committer {
             hotkey: *self.account(),
             netuid: self.netuid,
             hotkey_in_hash: self.hotkey_in_hash,
+            genesis: chain.map(|chain| format!("{:?}", chain.genesis())),
         }
+    }
+
+    /// The same, once the chain was asked which one it is, if a record speaks of what
+    /// happened on one.
+    pub(crate) async fn committer_beside(&self, records: &[Publication]) -> Committer {
+        if records.iter().any(Publication::has_begun_to_commit)
+            && let Err(stop) = self.chain().await
+        {
+            warn!("whether the journal speaks of this chain cannot be told: {stop}");
+        }
+        self.committer()
     }
 }
 

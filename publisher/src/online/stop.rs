@@ -1,5 +1,6 @@
 //! Why a step towards the Hub or the chain ends without its result.
 
+use std::fmt;
 use std::time::Duration;
 
 use chain::{BLOCK_TIME, ChainError};
@@ -80,6 +81,17 @@ impl Stop {
         Stop::Fatal {
             reason: reason.to_string(),
             advice: Some(advice.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stop::Interrupted => f.write_str("there is something better to do"),
+            Stop::Setback(Setback { why, .. }) | Stop::NotWorth(why) => f.write_str(why),
+            Stop::Fatal { reason, .. } => f.write_str(reason),
+            Stop::Error(error) => error.fmt(f),
         }
     }
 }

@@ -18,6 +18,10 @@ use crate::journal::{Intent, Publication, Stage};
 /// How often a transfer says how far it is, and a wait how long it still lasts.
 const PROGRESS_EVERY: Duration = Duration::from_secs(10);
 
+/// How often somebody else may commit to the repository just then, before it is a
+/// person's turn to find out who.
+const MAX_MOVED_HEADS: u32 = 2;
+
 impl Carrier<'_> {
     /// One commit on the Hub, which holds what is staged and no other model.
     pub(super) async fn upload(&mut self) -> Result<(), Stop> {
@@ -107,13 +111,32 @@ impl Carrier<'_> {
         tokio::pin!(let_go);
         let mut said_at = Instant::now();
         loop {
-            tokio::select! {
+            let published = tokio::select! {
                 biased;
-                published = &mut published => return published.map_err(as_stop),
+                published = &mut published => published,
                 stop = &mut let_go => return Err(stop),
-                Some(event) = events.recv() => self.tell(event, &mut said_at).await?,
-            }
+                Some(event) = events.recv() => {
+                    self.tell(event, &mut said_at).await?;
+                    continue;
+                }
+            };
+            return match published {
+                Err(error @ HubError::Moved { .. }) => Err(self.moved(error).await?),
+                published => Ok(published?),
+            };
         }
+    }
+
+    /// Somebody may edit the README in the meantime: then the next attempt follows
+    /// that commit. Whoever does so again publishes to the repository as well.
+    async fn moved(&mut self, error: HubError) -> Result<Stop, Error> {
+        self.record.mishaps.moved_heads += 1;
+        self.write().await?;
+        Ok(if self.record.mishaps.moved_heads >= MAX_MOVED_HEADS {
+            error.into()
+        } else {
+            Stop::passing(error)
+        })
     }
 
     async fn tell(&mut self, event: Event, said_at: &mut Instant) -> Result<(), Error> {
@@ -130,6 +153,11 @@ impl Carrier<'_> {
                     megabytes(total)
                 );
             }
+            Event::Deleting { files } => warn!(
+                "the commit to {} deletes what does not belong to the model: {}",
+                self.repo(),
+                files.join(", ")
+            ),
             Event::Committing { parent } => {
                 info!("committing to {} after {parent}", self.repo());
             }
@@ -201,15 +229,6 @@ pub(super) async fn lost(outside: &super::Outside) {
     match &outside.hold {
         Some(hold) => hold.lost().await,
         None => std::future::pending().await,
-    }
-}
-
-/// Somebody may edit the README in the meantime: then the next attempt follows
-/// that commit.
-fn as_stop(error: HubError) -> Stop {
-    match error {
-        HubError::Moved { .. } => Stop::passing(error),
-        error => error.into(),
     }
 }
 

@@ -178,9 +178,8 @@ async fn a_chain_whose_finality_stands_still_leaves_a_doubt_that_the_next_attemp
     };
     let error = setting.commit_with(STRING, impatient).await.unwrap_err();
     assert_eq!(error.class(), Class::Retry);
-    let CommitError::Unfinished { pending, .. } = &error else {
-        panic!("{error}");
-    };
+    assert!(matches!(error, CommitError::Unfinished { .. }), "{error}");
+    let pending = error.pending().cloned();
     assert!(
         error.to_string().contains(&pending.as_ref().unwrap().hash),
         "{error}"
@@ -188,7 +187,7 @@ async fn a_chain_whose_finality_stands_still_leaves_a_doubt_that_the_next_attemp
 
     setting.inject(Fault::StallFinality { stalled: false });
     let again = Options {
-        pending: pending.clone(),
+        pending,
         ..options()
     };
     let receipt = setting.commit_with(STRING, again).await.unwrap();

@@ -4,7 +4,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod doubt;
+mod durable;
 mod faultless;
+mod leftovers;
 mod quota;
 mod refusals;
 mod rivals;
@@ -74,7 +76,7 @@ impl Setting {
         self.commit_with(STRING, options()).await
     }
 
-    async fn commit_with(&self, text: &str, options: Options) -> Result<Receipt, CommitError> {
+    async fn commit_with(&self, text: &str, options: Options<'_>) -> Result<Receipt, CommitError> {
         self.commit_and(text, options, |_| {}).await
     }
 
@@ -82,7 +84,7 @@ impl Setting {
     async fn commit_and(
         &self,
         text: &str,
-        options: Options,
+        options: Options<'_>,
         on_event: impl Fn(&Event) + Send + Sync,
     ) -> Result<Receipt, CommitError> {
         let chain = self.chain().await;
@@ -132,11 +134,11 @@ impl Setting {
 }
 
 /// A short era, so that a doubt ends within a test.
-fn options() -> Options {
+fn options() -> Options<'static> {
     Options {
         era_blocks: 16,
         deadline: Duration::from_secs(60),
-        pending: None,
+        ..Options::default()
     }
 }
 

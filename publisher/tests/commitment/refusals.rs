@@ -104,15 +104,53 @@ async fn a_call_that_fails_in_its_block_is_told_by_the_pallets_own_name() {
 }
 
 #[tokio::test]
-async fn a_failure_outside_the_pallet_is_worth_another_try() {
+async fn a_failure_outside_the_pallet_is_worth_two_more_tries() {
+    let setting = Setting::running().await;
+    for failures in 0..3 {
+        setting.inject(Fault::FailDispatch {
+            error: "System.InvalidSpecName".to_owned(),
+        });
+        let options = Options {
+            failures,
+            ..options()
+        };
+        let error = setting.commit_with(STRING, options).await.unwrap_err();
+        let last = failures == 2;
+        let class = if last { Class::Fatal } else { Class::Retry };
+        assert_eq!(error.class(), class, "{error}");
+        assert_eq!(error.failed_in_passing(), !last);
+        let counted = error.to_string().contains("3 transactions");
+        assert_eq!(counted, last, "{error}");
+    }
+    let receipt = setting.commit().await.unwrap();
+    assert_eq!(u64::from(setting.included()[3].block), receipt.block);
+}
+
+#[tokio::test]
+async fn a_call_that_the_chain_filters_is_not_tried_again() {
     let setting = Setting::running().await;
     setting.inject(Fault::FailDispatch {
         error: "System.CallFiltered".to_owned(),
     });
     let error = setting.commit().await.unwrap_err();
-    assert_eq!(error.class(), Class::Retry, "{error}");
-    let receipt = setting.commit().await.unwrap();
-    assert_eq!(u64::from(setting.included()[1].block), receipt.block);
+    assert_eq!(error.class(), Class::Fatal, "{error}");
+    assert!(error.to_string().contains("System.CallFiltered"), "{error}");
+}
+
+#[tokio::test]
+async fn a_commitment_that_has_outlived_the_registration_is_no_success() {
+    let setting = Setting::running().await;
+    setting.commit().await.unwrap();
+    setting.standin.deregister(setting.key());
+    assert_eq!(setting.held().as_deref(), Some(STRING));
+    let error = setting.commit().await.unwrap_err();
+    assert!(
+        matches!(error, CommitError::NotRegistered { .. }),
+        "{error}"
+    );
+    let message = error.to_string();
+    assert!(message.contains("btcli subnet register"), "{message}");
+    assert_eq!(setting.included().len(), 1);
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ async fn with_everything_in_place_it_says_what_would_happen() {
     assert_eq!(findings["ready"], true, "{findings}");
     for subject in [
         "Hub token",
+        "Hub clock",
         "Hub repository",
         "wallet",
         "chain",

@@ -4,7 +4,7 @@
 use standin_hub::{Action, Answer, Fault, Moment, Route};
 
 use crate::checkpoints::Checkpoint;
-use crate::scene::{Scene, finish};
+use crate::scene::{REPO, Scene, finish, finish_child};
 
 #[tokio::test]
 async fn a_token_that_may_not_write_ends_it_with_advice() {
@@ -38,6 +38,64 @@ async fn a_hotkey_that_is_not_registered_ends_it_before_anything_is_uploaded() {
     assert_eq!(run.code(), Some(1), "{}", run.stderr());
     run.assert_says(&["not registered", &scene.hotkey.to_string(), "btcli"]);
     assert_eq!((scene.hub_commits(), scene.commitments()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_chain_that_fails_every_transaction_is_not_paid_for_ever() {
+    let scene = Scene::with_finished_run(&Checkpoint::publishable("c1", 3.5)).await;
+    for _ in 0..3 {
+        let error = "System.InvalidSpecName".to_owned();
+        let fault = standin_chain::Fault::FailDispatch { error };
+        scene.chain.faults().inject(fault).unwrap();
+    }
+    // Two in one process, the third in the next.
+    let child = scene.publisher().spawn().unwrap();
+    scene
+        .until(|status| {
+            let first = status.publications.first();
+            first.is_some_and(|one| one.record.mishaps.failed_commitments == 1)
+        })
+        .await;
+    let mut killed = child;
+    killed.kill().await.unwrap();
+    let run = scene.publish().await;
+    assert_eq!(run.code(), Some(1), "{}", run.stderr());
+    run.assert_says(&["System.InvalidSpecName", "3 transactions"]);
+    assert_eq!(scene.chain.extrinsics().len(), 3);
+
+    // Started once more by a person, it is tried once more.
+    scene.publish().await.json();
+    scene.assert_published_once("when the chain was mended");
+}
+
+#[tokio::test]
+async fn somebody_else_who_keeps_committing_to_the_repository_is_noticed() {
+    for (times, code) in [(1, 0), (2, 1)] {
+        let scene = Scene::with_finished_run(&Checkpoint::publishable("c1", 3.5)).await;
+        let hold = |time| Fault::new(Route::Commit, Action::Hold(Moment::Before)).skip(time);
+        let held: Vec<_> = (0..times)
+            .map(|time| scene.hub.faults().add(hold(time)))
+            .collect();
+        let child = scene.publisher().spawn().unwrap();
+        for (time, held) in held.into_iter().enumerate() {
+            held.arrived().await;
+            let edited = format!("edited {time} times before");
+            let files: [(&str, &[u8]); 1] = [("README.md", edited.as_bytes())];
+            scene.hub.seed(REPO, &files).unwrap();
+            held.release();
+        }
+        let run = finish_child(child).await;
+        assert_eq!(run.code(), Some(code), "{}", run.stderr());
+        if code == 0 {
+            run.json();
+        } else {
+            run.assert_says(&["somebody else has committed", "who else has a token"]);
+            assert_eq!(scene.commitments(), 0);
+            // A person has found out who.
+            scene.publish().await.json();
+        }
+        assert_eq!(scene.commitments(), 1);
+    }
 }
 
 #[tokio::test]

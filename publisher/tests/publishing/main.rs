@@ -16,6 +16,7 @@ mod comparison;
 mod failures;
 mod kills;
 mod locks;
+mod ownership;
 mod publishing;
 mod upload;
 mod waits;

@@ -55,6 +55,8 @@ fn ctrl_c_in_the_demo_ends_every_process_of_it() {
         "demo, coordinator, publisher: {running:#?}"
     );
 
+    // Twice at once, as `timeout` does: that is no hurry yet.
+    demo.signal(Signal::INT).unwrap();
     demo.signal(Signal::INT).unwrap();
     let status = demo.wait(LIMIT).unwrap();
     assert_eq!(status.code(), Some(130), "{}", demo.log_tail());

@@ -2,8 +2,10 @@
 //! local Hub, beside Python's huggingface_hub.
 //!
 //! Both upload weights that the Hub has never seen, in turn, each from a process
-//! of its own with an empty cache. Ours also inspects the model before and
-//! verifies what is served after; its time is that of the whole command.
+//! of its own with an empty cache. What is compared is the same on both sides:
+//! from making the repository to the commit's acknowledgement. Ours also copies and
+//! inspects the model before, and verifies what is served after; the time of the
+//! whole command is given beside.
 
 use std::fs;
 use std::io::{self, Write};
@@ -47,7 +49,11 @@ pub(crate) struct UploadArgs {
 /// One upload.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 struct Upload {
+    /// From making the repository to the commit's acknowledgement.
     seconds: f64,
+    /// Of the whole process.
+    #[serde(default)]
+    command_seconds: f64,
     peak_bytes: u64,
 }
 
@@ -116,6 +122,10 @@ pub(super) fn run(workspace: &Workspace, args: &UploadArgs) -> anyhow::Result<()
         println!("{}", serde_json::to_string(&measured)?);
     } else {
         measured.print(seconds(&measured.ours), seconds(&measured.theirs));
+        for (name, uploads) in [("ours", &measured.ours), ("theirs", &measured.theirs)] {
+            let whole = median(uploads.iter().map(|upload| upload.command_seconds));
+            println!("whole command, {name}: {:.1} s", whole.unwrap_or(f64::NAN));
+        }
     }
     Ok(())
 }
@@ -180,9 +190,11 @@ fn upload_ours(
     model: &Path,
     round: u32,
 ) -> anyhow::Result<Upload> {
+    let log = folder.join(format!("ours-{round}.log"));
     let mut command = Command::new(binaries.path("publisher"));
     command
-        .args(["upload", "--json", "--criteria-block=1", "--log=warn"])
+        .args(["upload", "--json", "--criteria-block=1"])
+        .args(["--log=warn,publisher=info", "--log-format=json"])
         .arg(format!("--hf_repo_id={NAMESPACE}/ours-{round}"))
         .arg("--load_model_dir")
         .arg(model)
@@ -192,7 +204,8 @@ fn upload_ours(
         .env("HF_ACCESS_TOKEN", TOKEN)
         .env("HF_HUB_DISABLE_TELEMETRY", "1")
         .stdin(Stdio::null())
-        .stdout(Stdio::null());
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(&log)?);
     let progress = Progress::start("publisher upload");
     let started = Instant::now();
     let mut child = command.spawn()?;
@@ -201,15 +214,36 @@ fn upload_ours(
     let status = interrupt::wait(&mut child, || {
         peak_bytes = peak_resident(process).max(peak_bytes);
     })?;
-    let seconds = started.elapsed().as_secs_f64();
+    let command_seconds = started.elapsed().as_secs_f64();
     progress.finish("publisher upload");
+    let said = fs::read_to_string(&log)?;
     if !status.success() {
-        bail!("publisher upload failed ({status}); see above");
+        bail!("publisher upload failed ({status}):\n{said}");
     }
+    let at = |words: &str| {
+        let seconds = said.lines().find_map(|line| said_at(line, words));
+        seconds.with_context(|| format!("the publisher did not say {words:?}:\n{said}"))
+    };
+    // Midnight may have passed between the two.
+    let seconds = (at("uploaded:")? - at("making the repository")?).rem_euclid(86_400.0);
     Ok(Upload {
         seconds,
+        command_seconds,
         peak_bytes,
     })
+}
+
+/// When a line of a JSON log was written, in seconds of its day, if its message
+/// begins with `words`.
+fn said_at(line: &str, words: &str) -> Option<f64> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    line["message"].as_str()?.strip_prefix(words)?;
+    let (_, time) = line["timestamp"].as_str()?.split_once('T')?;
+    let mut seconds = 0.0;
+    for part in time.trim_end_matches('Z').split(':') {
+        seconds = seconds * 60.0 + part.parse::<f64>().ok()?;
+    }
+    Some(seconds)
 }
 
 fn upload_theirs(
@@ -220,6 +254,7 @@ fn upload_theirs(
     round: u32,
 ) -> anyhow::Result<Upload> {
     let progress = Progress::start("huggingface_hub");
+    let started = Instant::now();
     let output = python
         .command()
         .args(["-c", UPLOAD, &hub.endpoint])
@@ -234,7 +269,9 @@ fn upload_theirs(
     if !output.status.success() {
         bail!("huggingface_hub could not upload; see above");
     }
-    Ok(serde_json::from_slice(&output.stdout)?)
+    let mut upload: Upload = serde_json::from_slice(&output.stdout)?;
+    upload.command_seconds = started.elapsed().as_secs_f64();
+    Ok(upload)
 }
 
 /// The most memory that a running process has had resident, in bytes; 0 once
@@ -244,4 +281,17 @@ fn peak_resident(process: u32) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
     kibibytes.map_or(0, |kibibytes| kibibytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_a_logged_event_is_read() {
+        let line = r#"{"timestamp":"2026-11-22T01:02:03.5Z","message":"uploaded: x"}"#;
+        assert_eq!(said_at(line, "uploaded:"), Some(3723.5));
+        assert_eq!(said_at(line, "verified:"), None);
+        assert_eq!(said_at("not json", "uploaded:"), None);
+    }
 }
