@@ -116,7 +116,7 @@ fn xet_config(config: &HubConfig, deduplicate: bool) -> XetConfig {
     // Blocks in flight are what fills memory: up to 64 by default.
     let blocks = config.limits.upload_blocks.max(1);
     xet.client.ac_max_upload_concurrency = blocks;
-    xet.client.ac_initial_upload_concurrency = blocks.min(2);
+    xet.client.ac_initial_upload_concurrency = blocks;
     xet.data.max_concurrent_file_ingestion = 1;
     xet.client.connect_timeout = config.timeouts.connect;
     xet.client.read_timeout = config.timeouts.silence;
