@@ -33,6 +33,8 @@ pub(crate) struct Coordinator {
     shared: Arc<Mutex<Shared>>,
     /// Whether hotkeys are lent at all just now.
     lends: watch::Sender<bool>,
+    /// Calls that were turned away while none are lent.
+    turned_away: watch::Sender<u64>,
     pub(crate) address: Address,
 }
 
@@ -51,6 +53,7 @@ impl Coordinator {
             announced: watch::Sender::new(CheckpointState::default()),
             shared: Arc::default(),
             lends: watch::Sender::new(true),
+            turned_away: watch::Sender::new(0),
             address: Address::from(listener.local_addr().unwrap()),
         };
         let server = tonic::transport::Server::builder()
@@ -83,6 +86,16 @@ impl Coordinator {
     /// Stops or begins again to confirm that hotkeys are held.
     pub(crate) fn lend(&self, lends: bool) {
         self.lends.send_replace(lends);
+    }
+
+    /// Stops to lend, and waits until a holder has noticed: it asks again then, and
+    /// is turned away.
+    pub(crate) async fn take_back(&self) {
+        let mut turned_away = self.turned_away.subscribe();
+        let before = *turned_away.borrow_and_update();
+        self.lend(false);
+        // The sender lives as long as this.
+        let _ = turned_away.wait_for(|&count| count > before).await;
     }
 
     /// Lends a hotkey to somebody else.
@@ -122,6 +135,7 @@ impl Publishing for Coordinator {
     ) -> Result<Response<Self::HoldStream>, Status> {
         let request = request.into_inner();
         if !*self.lends.borrow() {
+            self.turned_away.send_modify(|count| *count += 1);
             return Err(Status::unavailable("not just now"));
         }
         {

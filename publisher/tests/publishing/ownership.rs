@@ -129,9 +129,7 @@ async fn a_hotkey_that_is_no_longer_ours_signs_no_second_time() {
     let rejection = Rejection::ImmediatelyDropped;
     let reject = standin_chain::Fault::RejectSubmission { rejection };
     faults.inject(reject).unwrap();
-    scene.coordinator.lend(false);
-    // Long enough for the publisher to hear of it.
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    scene.coordinator.take_back().await;
     held.release();
     scene
         .until(|status| {

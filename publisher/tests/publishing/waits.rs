@@ -215,10 +215,7 @@ async fn without_the_coordinator_nothing_irreversible_begins() {
         .add(Fault::new(Route::Info, Action::Hold(Moment::After)));
     let child = scene.publisher().spawn().unwrap();
     held.arrived().await;
-    scene.coordinator.lend(false);
-    // Long enough for the publisher to hear of it.
-    scene.hub.requested(Route::Info, 1).await;
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    scene.coordinator.take_back().await;
     held.release();
     scene
         .until(|status| {
