@@ -59,6 +59,34 @@ impl Progress {
                     tracing::warn!("{rolled_back} steps that no member holds are rolled back");
                 }
             }
+            Happening::Adopted {
+                generation,
+                members,
+            } => {
+                let names: Vec<&str> = members.iter().map(|worker| worker.0.as_str()).collect();
+                tracing::info!(
+                    members = names.join(","),
+                    "generation {generation} went on by itself; waiting for its members"
+                );
+            }
+            Happening::Straggled {
+                worker,
+                generation,
+                doing,
+                waited,
+                deadline,
+            } => tracing::warn!(
+                "worker {worker} holds up generation {generation}: {doing}; the others have \
+                 waited for {waited:.1} s, and the deadline is {deadline:.1} s"
+            ),
+            Happening::SetAside {
+                worker,
+                seconds,
+                reason,
+            } => tracing::warn!("worker {worker} is set aside for {seconds:.0} s: {reason}"),
+            Happening::Readmitted { worker } => {
+                tracing::info!("worker {worker} may take part again");
+            }
             Happening::Running { generation } => tracing::info!("generation {generation} runs"),
             Happening::Leaving {
                 generation,

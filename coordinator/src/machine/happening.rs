@@ -42,6 +42,41 @@ pub enum Happening {
         /// Reported steps that it rolls back.
         rolled_back: u64,
     },
+    /// A new coordinator leads, and a generation that went on without it is
+    /// still alive.
+    Adopted {
+        /// Its number.
+        generation: u64,
+        /// Its members, in rank order.
+        members: Vec<WorkerId>,
+    },
+    /// A member keeps the others waiting for longer than a step may take.
+    Straggled {
+        /// Who.
+        worker: WorkerId,
+        /// In which generation.
+        generation: u64,
+        /// What it was doing, and for how long, in words.
+        doing: String,
+        /// For how long the others have waited, in seconds.
+        waited: f64,
+        /// How long they may, in seconds.
+        deadline: f64,
+    },
+    /// A worker that broke generation after generation is left out of them.
+    SetAside {
+        /// Who.
+        worker: WorkerId,
+        /// For how many seconds.
+        seconds: f64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A worker that was set aside may take part again.
+    Readmitted {
+        /// Who.
+        worker: WorkerId,
+    },
     /// A generation's members begin to step.
     Running {
         /// Its number.
