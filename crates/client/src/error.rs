@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::Address;
+use crate::Addresses;
 
 /// Why a call, a download or an upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers at the address.
-    #[error("cannot reach the coordinator at {address}: {reason}")]
+    #[error("cannot reach the coordinator at {addresses}: {reason}")]
     Connect {
         /// Where it was looked for.
-        address: Address,
+        addresses: Addresses,
         /// What the transport said, from the outermost cause to the innermost.
         reason: String,
     },
