@@ -61,6 +61,11 @@ pub struct LeadArgs {
     )]
     pub listen: SocketAddr,
 
+    /// Where workers, publishers and other coordinators reach this one, when
+    /// several share a store. [default: the address it listens on]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
+    pub advertise: Option<Address>,
+
     /// File to write the bound address to, once connections are accepted.
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
     pub address_file: Option<PathBuf>,
@@ -299,9 +304,15 @@ pub struct ChainArgs {
 /// Flags of `status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
-    /// The coordinator to ask.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
-    pub coordinator: Address,
+    /// The coordinator to ask; of several, separated by commas or given again,
+    /// the one that leads. A standby says that it is one.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:50051"
+    )]
+    pub coordinator: Vec<Address>,
 
     /// Print one JSON object.
     #[arg(long)]
@@ -312,9 +323,10 @@ pub struct StatusArgs {
 #[derive(Args, Clone, Debug)]
 #[group(required = true, multiple = false)]
 pub struct SubjectArgs {
-    /// The running coordinator to ask.
-    #[arg(long, value_name = "HOST:PORT")]
-    pub coordinator: Option<Address>,
+    /// The running coordinator to ask; of several, separated by commas or given
+    /// again, the one that leads.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub coordinator: Vec<Address>,
 
     /// The --state-dir of a coordinator that has stopped.
     #[arg(long, value_name = "DIR")]

@@ -4,6 +4,7 @@
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cli::{Failure, Refused};
 use layout::{CONFIG_FILE, Gpt2Config, parameter_count};
@@ -14,6 +15,7 @@ use crate::checkpoints::{CheckpointFolder, InitialWeights};
 use crate::dataset;
 use crate::machine::History;
 use crate::packed::PackedPages;
+use crate::records::{Checkpoint, Hold};
 use crate::store::{Embedded, RunRecord, RunStore, StoreError};
 
 /// Bytes of a parameter in a checkpoint: weights and two moments, in fp32.
@@ -50,6 +52,23 @@ pub(crate) struct Plan {
     pub(crate) history: History,
     pub(crate) packed: PackedPages,
     pub(crate) checkpoints: CheckpointFolder,
+    /// Checkpoints that the records have and this disk has not.
+    pub(crate) absent: Vec<Checkpoint>,
+    /// Hotkeys that were lent.
+    pub(crate) holds: Vec<Hold>,
+}
+
+/// Whose the state directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    /// This coordinator's alone: what is not there is nowhere.
+    Own,
+    /// One of several; what is not there may be elsewhere.
+    OneOfSeveral {
+        /// Whether another has just led, so that there is no time to read
+        /// every file.
+        followed: bool,
+    },
 }
 
 /// How many workers the flags ask for.
@@ -71,8 +90,9 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// Checks the flags, and the weights that they name.
-    pub(crate) fn new(args: &LeadArgs) -> Result<Checked, Refused> {
+    /// Checks the flags, and the weights that they name. `run_exists`: whether
+    /// the store has a run.
+    pub(crate) fn new(args: &LeadArgs, run_exists: bool) -> Result<Checked, Refused> {
         let workers = workers(args)?;
         check_times(args)?;
         let mut run_args = args.run.clone();
@@ -84,7 +104,7 @@ impl Checked {
             }),
             None => None,
         };
-        let settings = match StateDir(&args.state_dir).store().exists() {
+        let settings = match run_exists {
             true => None,
             false => Some(
                 run_args
@@ -120,7 +140,43 @@ impl Checked {
             // A creation that was cut short.
             (None, None) => self.new_config(args).await?,
         };
-        let history = store.history()?;
+        self.settle(args, store, stored, config, Disk::Own)
+    }
+
+    /// Continues or begins the run in a store that other coordinators have too.
+    pub(crate) async fn plan_among_several(
+        self,
+        args: &LeadArgs,
+        store: RunStore,
+        foreseen: &Foreseen,
+        followed: bool,
+    ) -> Result<Plan, Failure> {
+        let stored = read_run(&store).await?;
+        let config = match &stored {
+            Some(record) => match foreseen.of(&record.config) {
+                Some(config) => config.clone(),
+                None => self.resumed_config(args, &record.config).await?,
+            },
+            None => self.new_config(args).await?,
+        };
+        let disk = Disk::OneOfSeveral { followed };
+        let args = args.clone();
+        tokio::task::spawn_blocking(move || self.settle(&args, store, stored, config, disk))
+            .await
+            .map_err(anyhow::Error::from)?
+    }
+
+    /// Writes what the run is, where that is new, and looks what there is of it.
+    fn settle(
+        self,
+        args: &LeadArgs,
+        store: RunStore,
+        stored: Option<RunRecord>,
+        config: RunConfig,
+        disk: Disk,
+    ) -> Result<Plan, Failure> {
+        let state_dir = StateDir(&args.state_dir);
+        let mut history = store.history()?;
         check_space(args, &config, &history)?;
         let packed = PackedPages::open(&state_dir.packed())?;
         let root = state_dir.checkpoints();
@@ -134,11 +190,20 @@ impl Checked {
                     None => None,
                 };
                 store.create_run(&RunRecord::new(config.clone()), initial.as_ref())?;
+                history.checkpoints.extend(initial);
             }
         }
-        let history = verified_history(&store, &checkpoints, &config)?;
+        let absent = match disk {
+            Disk::Own => {
+                history = verified_history(&store, history, &checkpoints, &config)?;
+                Vec::new()
+            }
+            Disk::OneOfSeveral { followed } => set_aside(&mut history, &checkpoints, followed),
+        };
         Ok(Plan {
             is_new: stored.is_none(),
+            absent,
+            holds: store.holds()?,
             config,
             store,
             history,
@@ -273,13 +338,91 @@ fn check_space(args: &LeadArgs, config: &RunConfig, history: &History) -> Result
     cli::free_space("--state-dir", &args.state_dir, needed, purpose)
 }
 
+/// Takes the checkpoints out of a history that are not on this disk, or broken
+/// there, and returns them: another coordinator may have them, so the records
+/// keep them. Those that a run starts from stay: nothing else can stand in for
+/// them, and whoever needs them waits.
+fn set_aside(
+    history: &mut History,
+    checkpoints: &CheckpointFolder,
+    followed: bool,
+) -> Vec<Checkpoint> {
+    let mut absent = Vec::new();
+    for checkpoint in std::mem::take(&mut history.checkpoints) {
+        let looked = match followed {
+            true => checkpoints.present(&checkpoint),
+            false => checkpoints.verify(&checkpoint),
+        };
+        let Err(error) = looked else {
+            history.checkpoints.push(checkpoint);
+            continue;
+        };
+        tracing::warn!(
+            "checkpoint {} is not used until another coordinator hands it over: {error}",
+            checkpoint.id
+        );
+        if fs::exists(checkpoints.path(&checkpoint.id)).unwrap_or(true) {
+            checkpoints.discard(&checkpoint.id);
+        }
+        if checkpoint.is_initial() {
+            history.checkpoints.push(checkpoint.clone());
+        }
+        absent.push(checkpoint);
+    }
+    absent
+}
+
+async fn read_run(store: &RunStore) -> Result<Option<RunRecord>, Failure> {
+    let store = store.clone();
+    let read = tokio::task::spawn_blocking(move || store.run()).await;
+    Ok(read.map_err(anyhow::Error::from)??)
+}
+
+/// What a standby can find out before it leads: whether its flags contradict the
+/// run, which may take a look at all of the data.
+#[derive(Debug, Default)]
+pub(crate) struct Foreseen {
+    /// The stored configuration, and what the flags make of it.
+    resumed: Option<(RunConfig, RunConfig)>,
+}
+
+/// How often a standby looks whether the run is another.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+impl Foreseen {
+    /// Goes on finding out, until the flags are refused.
+    pub(crate) async fn keep_up(&mut self, args: &LeadArgs, store: RunStore) -> Failure {
+        loop {
+            // A store that cannot be read is said elsewhere.
+            if let Ok(Some(record)) = read_run(&store).await
+                && self.of(&record.config).is_none()
+            {
+                let resumed = async {
+                    let checked = Checked::new(args, true)?;
+                    checked.resumed_config(args, &record.config).await
+                };
+                match resumed.await {
+                    Ok(config) => self.resumed = Some((record.config, config)),
+                    Err(refused) => return refused.into(),
+                }
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn of(&self, stored: &RunConfig) -> Option<&RunConfig> {
+        let (of, resumed) = self.resumed.as_ref()?;
+        (of == stored).then_some(resumed)
+    }
+}
+
 /// The history without checkpoints whose files are missing or changed.
 fn verified_history(
     store: &RunStore,
+    mut history: History,
     checkpoints: &CheckpointFolder,
     config: &RunConfig,
 ) -> Result<History, Failure> {
-    let mut history = store.history()?;
     let mut sound = Vec::new();
     for checkpoint in std::mem::take(&mut history.checkpoints) {
         match checkpoints.verify(&checkpoint) {

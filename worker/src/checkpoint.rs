@@ -137,7 +137,9 @@ async fn write(
         })?;
         client::upload_checkpoint(connection, checkpoint.clone(), files).await
     };
-    let stored = client::retry("storing a checkpoint", &RetryPolicy::PATIENT, attempt).await;
+    let stored = connection
+        .retry("storing a checkpoint", &RetryPolicy::PATIENT, attempt)
+        .await;
     match &stored {
         Ok(id) => tracing::info!(
             checkpoint = id,

@@ -75,7 +75,7 @@ impl Preparation {
     }
 
     async fn hand_over(&self, slot: Slot, packed: bytes::Bytes) {
-        let handed = client::retry("handing over a packed page", &RetryPolicy::PATIENT, || {
+        let attempt = || {
             let packed = packed.clone();
             async move {
                 let request = v1::PutPageRequest {
@@ -88,8 +88,11 @@ impl Preparation {
                     Err(status) => Err(client::Error::call("PutPage", status)),
                 }
             }
-        })
-        .await;
+        };
+        let handed = self
+            .connection
+            .retry("handing over a packed page", &RetryPolicy::PATIENT, attempt)
+            .await;
         if let Err(error) = handed {
             tracing::error!(%slot, "the coordinator refused the packed page: {error}");
         }

@@ -41,7 +41,7 @@ pub(crate) async fn join(
     introduction: &Introduction,
     known: &v1::Context,
 ) -> Result<v1::JoinResponse, client::Error> {
-    client::retry("joining the cluster", &RetryPolicy::PATIENT, || async {
+    let attempt = || async {
         let request = v1::JoinRequest {
             protocol_version: proto::PROTOCOL_VERSION,
             name: introduction.name.clone(),
@@ -57,8 +57,10 @@ pub(crate) async fn join(
             Ok(response) => Ok(response.into_inner()),
             Err(status) => Err(client::Error::call("Join", status)),
         }
-    })
-    .await
+    };
+    connection
+        .retry("joining the cluster", &RetryPolicy::PATIENT, attempt)
+        .await
 }
 
 /// Why the conversation ended.

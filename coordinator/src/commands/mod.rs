@@ -8,7 +8,7 @@ mod steps;
 use std::path::Path;
 
 use cli::{Exit, Failure, OrExit as _, Refused};
-use client::{Address, ConnectOptions, Connection};
+use client::{Address, Addresses, ConnectOptions, Connection};
 
 pub use audit::audit;
 pub use status::status;
@@ -18,8 +18,12 @@ use crate::packed::PackedPages;
 use crate::plan::{StateDir, open_store};
 use crate::store::RunStore;
 
-async fn connect(address: &Address) -> Result<Connection, Failure> {
-    client::connect(address, &ConnectOptions::default())
+/// Connects to the one of several coordinators that leads, or to whichever
+/// answers.
+async fn connect(addresses: &[Address]) -> Result<Connection, Failure> {
+    let addresses = Addresses::of(addresses.iter().cloned())
+        .ok_or_else(|| Refused::new("--coordinator: give HOST:PORT"))?;
+    client::connect(addresses, &ConnectOptions::default())
         .await
         .or_exit(Exit::Unreachable)
 }

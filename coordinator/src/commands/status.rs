@@ -71,6 +71,11 @@ fn as_json(status: &v1::StatusResponse) -> Value {
 }
 
 fn show(status: &v1::StatusResponse) {
+    if status.state == "standby" {
+        println!("standby: {}", status.detail);
+        println!("  up for {}", duration(status.uptime));
+        return;
+    }
     let context = status.context.clone().unwrap_or_default();
     let cursor = status.cursor.unwrap_or_default();
     println!("run {}: {}", context.run_id, status.state);

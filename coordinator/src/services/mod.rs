@@ -7,6 +7,7 @@
 mod checkpoints;
 mod cluster;
 mod context;
+mod coordinating;
 mod operator;
 mod publishing;
 mod upload;
@@ -23,10 +24,12 @@ use tonic::Status;
 use crate::checkpoints::{CheckpointError, CheckpointFolder};
 use crate::driver::Handle;
 use crate::machine::{Refusal, RefusalKind};
+use crate::mirror::Elsewhere;
 use crate::packed::PackedPages;
 use crate::store::RunStore;
 
 pub(crate) use context::RunContext;
+pub(crate) use coordinating::{Coordinating, Standbys};
 pub(crate) use publishing::Hotkeys;
 
 /// A streamed answer.
@@ -41,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) packed: PackedPages,
     pub(crate) checkpoints: CheckpointFolder,
     pub(crate) hotkeys: Hotkeys,
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Shared {
@@ -78,6 +82,9 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
 impl From<CheckpointError> for Status {
     fn from(error: CheckpointError) -> Status {
         let message = error.to_string();
+        if error.is_absent() {
+            return Status::unavailable(format!("not on this coordinator's disk yet: {message}"));
+        }
         match error {
             CheckpointError::Io { .. } => Status::internal(message),
             CheckpointError::NoSpace { .. } => Status::resource_exhausted(message),

@@ -1,4 +1,12 @@
 //! Lending a hotkey to one publisher at a time.
+//!
+//! The mental model: a publisher believes that it holds a hotkey for
+//! [`BELIEVED`] after the coordinator's last word, so a hotkey may change hands
+//! only when that time has passed for sure. While one coordinator lives, it
+//! knows: a stream that ended was ended by its publisher, or was silent for
+//! longer. One that takes over, or starts again, knows only the records of what
+//! was lent: it lends again to the same publisher at once, and to another when
+//! [`LEND_AFTER`] has passed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,24 +15,40 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use proto::v1;
 use proto::v1::publishing_server::Publishing;
 use tokio::sync::mpsc;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status as RpcStatus};
 
 use super::{Answers, Shared};
+use crate::records::Hold;
+use crate::store::{RunStore, StoreError};
 
 /// How often a holder hears that it still holds. Shorter than the time after
 /// which a broken connection is noticed here, so that a holder that was cut off
 /// knows before anyone else can follow it.
 const SAID_EVERY: Duration = Duration::from_secs(2);
+/// How long a holder may act on a word of the coordinator; the protocol says
+/// so to publishers.
+const BELIEVED: Duration = Duration::from_secs(6);
+/// How long a coordinator that has just begun to lead waits before it lends to
+/// another what was lent: the last word may have been under way for a while.
+const LEND_AFTER: Duration = Duration::from_secs(BELIEVED.as_secs() + 9);
 
 /// Who holds which hotkey.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Hotkeys(Arc<Mutex<Holders>>);
+#[derive(Clone)]
+pub(crate) struct Hotkeys {
+    holders: Arc<Mutex<Holders>>,
+    store: RunStore,
+    /// One record is written at a time, in the order of the decisions.
+    writing: Arc<tokio::sync::Mutex<()>>,
+}
 
-#[derive(Debug, Default)]
 struct Holders {
     by_hotkey: HashMap<String, Holder>,
+    /// What was lent when this coordinator began to lead.
+    earlier: HashMap<String, Hold>,
+    /// From when on that no longer matters.
+    free_from: Instant,
     /// Streams so far, of all hotkeys: no number comes twice.
     streams: u64,
 }
@@ -38,8 +62,18 @@ struct Holder {
     stream: u64,
 }
 
-/// A hotkey is held while this lives.
+/// Why a hotkey is not lent.
 #[derive(Debug)]
+enum Denied {
+    /// Another has it.
+    Held { holder: String, since_unix_ms: u64 },
+    /// Another may believe that it has it, for so long.
+    Believed { holder: String, wait: Duration },
+    /// That it is lent could not be made durable.
+    Store(StoreError),
+}
+
+/// A hotkey is held while this lives.
 struct Held {
     hotkeys: Hotkeys,
     hotkey: String,
@@ -48,14 +82,69 @@ struct Held {
 }
 
 impl Hotkeys {
-    /// Lends a hotkey, unless another instance has it; then who that is.
-    fn hold(&self, request: &v1::HoldRequest) -> Result<Held, Holder> {
+    /// Hotkeys of which some were lent when the coordinator last wrote.
+    pub(crate) fn new(store: RunStore, lent: Vec<Hold>) -> Hotkeys {
+        let earlier = lent.into_iter().map(|hold| (hold.hotkey.clone(), hold));
+        Hotkeys {
+            holders: Arc::new(Mutex::new(Holders {
+                by_hotkey: HashMap::new(),
+                earlier: earlier.collect(),
+                free_from: Instant::now() + LEND_AFTER,
+                streams: 0,
+            })),
+            store,
+            writing: Arc::default(),
+        }
+    }
+
+    /// Lends a hotkey, and returns when that is durable.
+    async fn lend(&self, request: &v1::HoldRequest) -> Result<Held, Denied> {
+        let _writing = self.writing.lock().await;
+        let (held, is_news) = self.claim(request)?;
+        if is_news {
+            let hold = Hold {
+                hotkey: request.hotkey.clone(),
+                instance: request.instance.clone(),
+                holder: request.holder.clone(),
+                since_unix_ms: held.since_unix_ms,
+            };
+            let written = self.write(move |store| store.lend(&hold)).await;
+            written.map_err(Denied::Store)?;
+        }
+        Ok(held)
+    }
+
+    /// Takes a hotkey unless another instance has it, or may believe so; and
+    /// whether the records do not say so yet.
+    fn claim(&self, request: &v1::HoldRequest) -> Result<(Held, bool), Denied> {
         let mut holders = self.lock();
-        let since_unix_ms = match holders.by_hotkey.get(&request.hotkey) {
-            Some(holder) if holder.instance != request.instance => return Err(holder.clone()),
-            Some(holder) => holder.since_unix_ms,
-            None => unix_ms(),
+        let known = match holders.by_hotkey.get(&request.hotkey) {
+            Some(holder) if holder.instance != request.instance => {
+                return Err(Denied::Held {
+                    holder: holder.name.clone(),
+                    since_unix_ms: holder.since_unix_ms,
+                });
+            }
+            Some(holder) => Some(holder.since_unix_ms),
+            None => None,
         };
+        let before = holders.earlier.get(&request.hotkey);
+        let known = match before {
+            Some(hold) if hold.instance == request.instance => Some(hold.since_unix_ms),
+            Some(hold) => {
+                let wait = holders.free_from.saturating_duration_since(Instant::now());
+                if !wait.is_zero() {
+                    return Err(Denied::Believed {
+                        holder: hold.holder.clone(),
+                        wait,
+                    });
+                }
+                known
+            }
+            None => known,
+        };
+        holders.earlier.remove(&request.hotkey);
+        let since_unix_ms = known.unwrap_or_else(unix_ms);
         holders.streams += 1;
         let stream = holders.streams;
         let holder = Holder {
@@ -65,16 +154,66 @@ impl Hotkeys {
             stream,
         };
         holders.by_hotkey.insert(request.hotkey.clone(), holder);
-        Ok(Held {
+        let held = Held {
             hotkeys: self.clone(),
             hotkey: request.hotkey.clone(),
             since_unix_ms,
             stream,
+        };
+        Ok((held, known.is_none()))
+    }
+
+    /// Takes a hotkey back from a publisher that has gone.
+    async fn release(&self, held: Held) {
+        let _writing = self.writing.lock().await;
+        let hotkey = held.hotkey.clone();
+        drop(held);
+        if !self.lock().by_hotkey.contains_key(&hotkey)
+            && let Err(error) = self.write(move |store| store.take_back(&hotkey)).await
+        {
+            tracing::warn!("that a hotkey is free could not be written down: {error}");
+        }
+    }
+
+    async fn write(
+        &self,
+        write: impl FnOnce(&RunStore) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let store = self.store.clone();
+        let committed = tokio::task::spawn_blocking(move || write(&store));
+        committed.await.unwrap_or_else(|panic| {
+            Err(StoreError::Corrupt {
+                what: "hold",
+                reason: panic.to_string(),
+            })
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, Holders> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Denied {
+    fn status(self, hotkey: &str) -> RpcStatus {
+        match self {
+            Denied::Held {
+                holder,
+                since_unix_ms,
+            } => RpcStatus::already_exists(format!(
+                "{holder} has hotkey {hotkey} since {} s; a hotkey has one publisher: stop that \
+                 one first",
+                unix_ms().saturating_sub(since_unix_ms) / 1000
+            )),
+            Denied::Believed { holder, wait } => RpcStatus::unavailable(format!(
+                "{holder} had hotkey {hotkey} when this coordinator began to lead, and may not \
+                 have heard yet that it has not; ask again in {:.0} s",
+                wait.as_secs_f64().ceil()
+            )),
+            Denied::Store(error) => RpcStatus::unavailable(format!(
+                "that hotkey {hotkey} is lent could not be made durable: {error}"
+            )),
+        }
     }
 }
 
@@ -119,14 +258,8 @@ impl Publishing for Shared {
                 )));
             }
         }
-        let held = self.hotkeys.hold(&request).map_err(|holder| {
-            RpcStatus::already_exists(format!(
-                "{} has hotkey {} since {} s; a hotkey has one publisher: stop that one first",
-                holder.name,
-                request.hotkey,
-                unix_ms().saturating_sub(holder.since_unix_ms) / 1000
-            ))
-        })?;
+        let lent = self.hotkeys.lend(&request).await;
+        let held = lent.map_err(|denied| denied.status(&request.hotkey))?;
         tracing::info!(
             hotkey = request.hotkey,
             publisher = request.holder,
@@ -134,15 +267,19 @@ impl Publishing for Shared {
         );
         let (sender, answers) = mpsc::channel(1);
         let watching = self.handle.watching();
+        let shared = self.clone();
         tokio::spawn(async move {
             let _watching = watching;
             say_held(&held, &sender).await;
-            if held.is_current() {
+            // Of a coordinator that leads no more it says nothing that the
+            // stream ended.
+            if held.is_current() && !shared.handle.is_gone() {
                 tracing::info!(
                     hotkey = request.hotkey,
                     publisher = request.holder,
                     "the hotkey is free"
                 );
+                shared.hotkeys.release(held).await;
             }
         });
         Ok(Response::new(ReceiverStream::new(answers)))
@@ -184,6 +321,7 @@ fn unix_ms() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Embedded;
 
     fn request(hotkey: &str, instance: &str) -> v1::HoldRequest {
         v1::HoldRequest {
@@ -194,29 +332,82 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_hotkey_has_one_holder_at_a_time() {
-        let hotkeys = Hotkeys::default();
-        let first = hotkeys.hold(&request("h", "a")).unwrap();
-        let holder = hotkeys.hold(&request("h", "b")).unwrap_err();
-        assert_eq!(holder.name, "publisher a");
-        hotkeys.hold(&request("another", "b")).unwrap();
-        drop(first);
-        hotkeys.hold(&request("h", "b")).unwrap();
+    fn store(folder: &tempfile::TempDir) -> RunStore {
+        RunStore::new(Embedded::open(&folder.path().join("store")).unwrap())
     }
 
-    #[test]
-    fn a_publisher_takes_over_from_its_own_broken_connection() {
-        let hotkeys = Hotkeys::default();
-        let broken = hotkeys.hold(&request("h", "a")).unwrap();
-        let anew = hotkeys.hold(&request("h", "a")).unwrap();
+    fn fresh(folder: &tempfile::TempDir) -> Hotkeys {
+        Hotkeys::new(store(folder), Vec::new())
+    }
+
+    #[tokio::test]
+    async fn a_hotkey_has_one_holder_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let hotkeys = fresh(&folder);
+        let first = hotkeys.lend(&request("h", "a")).await.unwrap();
+        let denied = hotkeys.lend(&request("h", "b")).await.err().unwrap();
+        let status = denied.status("h");
+        assert_eq!(status.code(), tonic::Code::AlreadyExists);
+        assert!(status.message().starts_with("publisher a"), "{status}");
+        hotkeys.lend(&request("another", "b")).await.unwrap();
+        hotkeys.release(first).await;
+        hotkeys.lend(&request("h", "b")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_publisher_takes_over_from_its_own_broken_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let hotkeys = fresh(&folder);
+        let broken = hotkeys.lend(&request("h", "a")).await.unwrap();
+        let anew = hotkeys.lend(&request("h", "a")).await.unwrap();
         assert!(!broken.is_current() && anew.is_current());
         assert_eq!(broken.since_unix_ms, anew.since_unix_ms);
-        assert!(hotkeys.hold(&request("h", "b")).is_err());
-        drop(anew);
+        assert!(hotkeys.lend(&request("h", "b")).await.is_err());
+        hotkeys.release(anew).await;
         // The broken connection is noticed late, and frees nothing.
-        let other = hotkeys.hold(&request("h", "b")).unwrap();
+        let other = hotkeys.lend(&request("h", "b")).await.unwrap();
         drop(broken);
         assert!(other.is_current());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_takeover_the_same_publisher_goes_on_and_another_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let before = Hotkeys::new(store.clone(), Vec::new());
+        let held = before.lend(&request("h", "a")).await.unwrap();
+        // As a coordinator that is killed: nothing is released.
+        let lent = store.holds().unwrap();
+        assert_eq!(lent.len(), 1);
+
+        let after = Hotkeys::new(store.clone(), lent.clone());
+        let status = after
+            .lend(&request("h", "b"))
+            .await
+            .err()
+            .unwrap()
+            .status("h");
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+        assert!(status.message().contains("publisher a"), "{status}");
+        let again = after.lend(&request("h", "a")).await.unwrap();
+        assert_eq!(again.since_unix_ms, held.since_unix_ms);
+
+        let after = Hotkeys::new(store, lent);
+        tokio::time::advance(LEND_AFTER - Duration::from_secs(1)).await;
+        assert!(after.lend(&request("h", "b")).await.is_err());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        after.lend(&request("h", "b")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_hotkey_that_was_given_back_is_free_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder);
+        let before = Hotkeys::new(store.clone(), Vec::new());
+        let held = before.lend(&request("h", "a")).await.unwrap();
+        before.release(held).await;
+        assert_eq!(store.holds().unwrap(), []);
+        let after = Hotkeys::new(store.clone(), store.holds().unwrap());
+        after.lend(&request("h", "b")).await.unwrap();
     }
 }

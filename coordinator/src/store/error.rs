@@ -44,6 +44,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether another attempt may succeed without anybody's help.
+    pub(crate) fn may_pass(&self) -> bool {
+        false
+    }
+
     pub(super) fn corrupt(what: &'static str, reason: impl ToString) -> StoreError {
         StoreError::Corrupt {
             what,

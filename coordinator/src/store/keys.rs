@@ -21,6 +21,8 @@ pub(super) enum Key<'a> {
         epoch: u64,
     },
     Checkpoint(&'a CheckpointId),
+    /// A hotkey, by its address.
+    Hold(&'a str),
 }
 
 const GENERATION: &str = "generation/";
@@ -30,6 +32,7 @@ const ROW: &str = "row/";
 const STEP: &str = "step/";
 const EVALUATION: &str = "evaluation/";
 const CHECKPOINT: &str = "checkpoint/";
+const HOLD: &str = "hold/";
 
 impl Key<'_> {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -47,6 +50,7 @@ impl Key<'_> {
                 epoch,
             } => numbered(EVALUATION, &[*generation, *step, *epoch]),
             Key::Checkpoint(id) => [CHECKPOINT.as_bytes(), id.0.as_bytes()].concat(),
+            Key::Hold(hotkey) => [HOLD.as_bytes(), hotkey.as_bytes()].concat(),
         }
     }
 }
@@ -81,6 +85,10 @@ pub(super) fn rows() -> (Vec<u8>, Vec<u8>) {
 
 pub(super) fn evaluations() -> (Vec<u8>, Vec<u8>) {
     all(EVALUATION)
+}
+
+pub(super) fn holds() -> (Vec<u8>, Vec<u8>) {
+    all(HOLD)
 }
 
 pub(super) fn checkpoints() -> (Vec<u8>, Vec<u8>) {

@@ -14,8 +14,10 @@
 mod embedded;
 mod error;
 mod history;
+mod holds;
 mod keys;
 mod keyspace;
+mod rows;
 mod run_record;
 #[cfg(test)]
 mod tests;
