@@ -1,5 +1,7 @@
 //! The coordinator's command line.
 
+mod store;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -7,6 +9,8 @@ use chain::{Endpoint, Network};
 use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
+
+pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
 
 /// Leads a Peregrine training cluster.
 ///
@@ -82,6 +86,14 @@ pub struct LeadArgs {
     /// Name of the run. [default: drawn when the run begins]
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     pub run_id: Option<String>,
+
+    /// Where the run's records are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// Waiting for the lead.
+    #[command(flatten)]
+    pub election: ElectionArgs,
 
     /// What defines the run.
     #[command(flatten)]
@@ -319,18 +331,28 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Whom to ask: a running coordinator, or the state of one that has stopped.
+/// Whom to ask: a running coordinator, or the state that it keeps.
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
 pub struct SubjectArgs {
     /// The running coordinator to ask; of several, separated by commas or given
     /// again, the one that leads.
-    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        conflicts_with_all = ["state_dir", "store"],
+        required_unless_present_any = ["state_dir", "store"]
+    )]
     pub coordinator: Vec<Address>,
 
-    /// The --state-dir of a coordinator that has stopped.
+    /// The --state-dir of a coordinator that has stopped; with --store, a folder
+    /// that holds its packed pages.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+
+    /// The --store, which may be in use.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Flags of `steps`.
@@ -346,7 +368,7 @@ pub struct StepsArgs {
 
     /// Print steps as they come until the run ends; one JSON object a line with
     /// --json.
-    #[arg(long, conflicts_with = "state_dir")]
+    #[arg(long, conflicts_with_all = ["state_dir", "store"])]
     pub follow: bool,
 
     /// Print one JSON array of objects.

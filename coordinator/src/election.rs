@@ -7,7 +7,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use crate::store::{RunStore, StoreError};
+use crate::store::{Etcd, Leadership, RunStore, StoreError};
 
 /// A store that elects.
 pub(crate) trait Elections: Clone + Send + Sync + 'static {
@@ -32,7 +32,7 @@ pub(crate) trait Office: Send + Sync + 'static {
     /// The records, which only this leader writes.
     fn store(&self) -> RunStore;
 
-    /// A check of whether it is still held, by the clock and by what was heard.
+    /// A look at whether it is still held, by the clock and by what was heard.
     fn holds(&self) -> impl Fn() -> bool + Send + Sync + 'static;
 
     /// Waits until it is lost, and says why.
@@ -42,5 +42,44 @@ pub(crate) trait Office: Send + Sync + 'static {
     fn resign(self) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// How long a leader may be silent before another may lead.
-pub(crate) const DEFAULT_LEASE: Duration = Duration::from_secs(3);
+/// Elections by etcd.
+#[derive(Clone)]
+pub(crate) struct ByEtcd {
+    pub(crate) etcd: Etcd,
+    /// How long a leader may be silent before another may lead.
+    pub(crate) lease: Duration,
+}
+
+impl Elections for ByEtcd {
+    type Office = Leadership;
+
+    async fn leader(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.etcd.leader().await?.map(|leader| leader.address))
+    }
+
+    async fn campaign(&self, address: &str) -> Result<Leadership, StoreError> {
+        self.etcd.campaign(address, self.lease).await
+    }
+
+    fn reader(&self) -> RunStore {
+        RunStore::new(self.etcd.reader())
+    }
+}
+
+impl Office for Leadership {
+    fn store(&self) -> RunStore {
+        RunStore::new(self.keyspace())
+    }
+
+    fn holds(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        self.holds()
+    }
+
+    fn lost(&self) -> impl Future<Output = StoreError> + Send + 'static {
+        Leadership::lost(self)
+    }
+
+    async fn resign(self) -> Result<(), StoreError> {
+        Leadership::resign(self).await
+    }
+}

@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use cli::{Exit, Failure, Refused};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::LeadArgs;
+use crate::election::ByEtcd;
 use crate::lead::Lead;
 use crate::loading;
 use crate::machine::Outcome;
@@ -15,6 +17,11 @@ use crate::mirror::{Elsewhere, Holdings};
 use crate::plan::{Checked, Plan, StateDir};
 use crate::server::{Roles, Server, Tenure, listen};
 use crate::services::{Coordinating, Standbys};
+use crate::standby;
+use crate::store::{Etcd, EtcdConfig, StoreError};
+
+/// The pause before etcd is looked for again.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A coordinator that accepts connections.
 pub struct Coordinator {
@@ -28,6 +35,14 @@ pub struct Coordinator {
 /// Refused if flags, files or folders cannot be used; otherwise whatever made
 /// it impossible to go on.
 pub async fn run(args: LeadArgs, shutdown: CancellationToken) -> Result<(), Failure> {
+    if let Some(config) = args.store.etcd_config()? {
+        let lease = args.election.lease()?;
+        let connected = shutdown.run_until_cancelled(connect(&config)).await;
+        return match connected.transpose()? {
+            Some(etcd) => standby::run(args, ByEtcd { etcd, lease }, shutdown).await,
+            None => Ok(()),
+        };
+    }
     let coordinator = Coordinator::start(&args).await?;
     let address_file = match &args.address_file {
         Some(path) => Some(AddressFile::write(path, coordinator.address())?),
@@ -36,6 +51,19 @@ pub async fn run(args: LeadArgs, shutdown: CancellationToken) -> Result<(), Fail
     let outcome = coordinator.serve(shutdown).await;
     drop(address_file);
     conclusion(outcome?)
+}
+
+/// Waits for an etcd that is not there yet.
+async fn connect(config: &EtcdConfig) -> Result<Etcd, StoreError> {
+    loop {
+        match Etcd::connect(config).await {
+            Err(error) if error.may_pass() => {
+                tracing::warn!("cannot reach etcd: {error}; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            connected => return connected,
+        }
+    }
 }
 
 /// What the process ends with.

@@ -293,10 +293,6 @@ async fn look<E: Elections>(elections: &E, roles: &Roles, address: &str, followe
                     let leader = leader.filter(|leader| leader != address);
                     *followed |= leader.is_some();
                     if standby.leader != leader {
-                        match &leader {
-                            Some(leader) => tracing::info!("standing by for {leader}, which leads"),
-                            None => tracing::info!("nobody leads"),
-                        }
                         standby.detail = match &leader {
                             Some(leader) => format!("the leader is at {leader}"),
                             None => "nobody leads at the moment".to_owned(),

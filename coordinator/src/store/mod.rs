@@ -13,6 +13,7 @@
 
 mod embedded;
 mod error;
+mod etcd;
 mod history;
 mod holds;
 mod keys;
@@ -31,6 +32,10 @@ use serde::{Deserialize, Serialize};
 
 pub use embedded::Embedded;
 pub use error::StoreError;
+pub use etcd::{
+    Etcd, EtcdConfig, EtcdReader, EtcdUrl, FencedEtcd, LeaderInfo, Leadership, StoreUrl,
+    StoreUrlError,
+};
 pub use keyspace::{Batch, Keyspace, Pair};
 pub use run_record::RunRecord;
 
