@@ -200,7 +200,8 @@ impl Joined {
         let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let global_batch = positive(self.run.global_batch);
         let book = Arc::new(Book::new(self.order.clone(), global_batch));
-        let pages = PageStore::new(self.connection.clone(), Arc::clone(&self.identity));
+        let pages = PageStore::new(self.connection.clone(), Arc::clone(&self.identity))
+            .preparing_with(Arc::clone(&self.preparer));
         let (commands, trainer_commands) = std::sync::mpsc::channel();
         let (assignments, preparations) = mpsc::unbounded_channel();
         let background = CancellationToken::new();
@@ -210,8 +211,6 @@ impl Joined {
         let preparation = Preparation {
             preparer: Arc::clone(&self.preparer),
             store: pages.clone(),
-            connection: self.connection.clone(),
-            identity: Arc::clone(&self.identity),
             control: Arc::clone(&control),
         };
         tokio::spawn(preparation.run(preparations, background.clone()));

@@ -29,12 +29,16 @@ impl Operator for Idle {
         &self,
         _request: Request<v1::StatusRequest>,
     ) -> Result<Response<v1::StatusResponse>, RpcStatus> {
-        Ok(Response::new(v1::StatusResponse {
+        let mut response = Response::new(v1::StatusResponse {
             state: "standby".to_owned(),
             detail: self.roles.as_standby().detail,
             uptime: self.started.elapsed().as_secs_f64(),
             ..v1::StatusResponse::default()
-        }))
+        });
+        // Whoever follows the leader learns that it has to look for it.
+        let unavailable = self.roles.unavailable();
+        response.metadata_mut().clone_from(unavailable.metadata());
+        Ok(response)
     }
 
     type StepsStream = Empty<Result<v1::StepReport, RpcStatus>>;

@@ -6,6 +6,8 @@
 )]
 
 mod bench;
+mod cluster;
+mod failover;
 mod loading;
 mod publishing;
 mod refusals;

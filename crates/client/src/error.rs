@@ -108,6 +108,11 @@ impl Error {
         matches!(self, Error::Call { status, .. } if status.code() == Code::NotFound)
     }
 
+    /// Whether the coordinator expects something else to come first.
+    pub fn is_precondition(&self) -> bool {
+        matches!(self, Error::Call { status, .. } if status.code() == Code::FailedPrecondition)
+    }
+
     /// Wraps the status with which `call` (its name in the protocol) ended.
     pub fn call(call: &'static str, status: Status) -> Error {
         Error::Call {
