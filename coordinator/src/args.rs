@@ -1,5 +1,6 @@
 //! The coordinator's command line.
 
+mod backup;
 mod store;
 
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
 
+pub use backup::{BackupArgs, RestoreArgs};
 pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
 
 /// Leads a Peregrine training cluster.
@@ -47,6 +49,10 @@ pub enum Command {
     /// Compare what was fed to the model with the pages; fails on any
     /// difference.
     Audit(AuditArgs),
+    /// Write the run's records, as of one moment, to a file.
+    Backup(BackupArgs),
+    /// Put the records of a backup into a store, of either kind.
+    Restore(RestoreArgs),
 }
 
 /// Flags of a coordinator that leads a run.
