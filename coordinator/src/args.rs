@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
 
+use crate::checkpoints::CheckpointArgs;
+
 /// Leads a Peregrine training cluster.
 ///
 /// Waits for its workers, plans which of them prepares and trains on what,
@@ -89,6 +91,10 @@ pub struct LeadArgs {
     /// What to train on.
     #[command(flatten)]
     pub data: DataArgs,
+
+    /// When checkpoints are taken, and how many are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArgs,
 
     /// How patient to be.
     #[command(flatten)]

@@ -27,6 +27,7 @@ pub mod args;
 pub mod audit;
 pub mod checkpoints;
 pub mod commands;
+mod crash;
 mod dataset;
 mod driver;
 mod loading;

@@ -63,6 +63,15 @@ fn show(report: &Value) {
         row(&epoch["epoch"].to_string(), epoch);
     }
     row("total", &report["total"]);
+    let pages = |name: &str| report[name].as_array().into_iter().flatten();
+    for page in pages("skipped_pages").chain(pages("skipped_evaluation_pages")) {
+        let use_of_it = match page["epoch"].as_u64() {
+            Some(epoch) => format!("epoch {epoch}"),
+            None => "the evaluation".to_owned(),
+        };
+        let reason = page["reason"].as_str().unwrap_or("unknown");
+        println!("page {} is skipped in {use_of_it}: {reason}", page["page"]);
+    }
     for violation in violations(report) {
         println!("violation: {}", violation.as_str().unwrap_or("unknown"));
     }

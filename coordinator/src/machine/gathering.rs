@@ -37,6 +37,9 @@ impl Machine {
     }
 
     fn next_members(&mut self) -> Result<Vec<Candidate>, String> {
+        if let Some(doubt) = self.checkpoint_in_doubt() {
+            return Err(doubt);
+        }
         let candidate = |(worker, member): (&WorkerId, &Member)| {
             let Standing::Ready { applied, since } = member.standing else {
                 return None;

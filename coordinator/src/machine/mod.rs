@@ -28,6 +28,7 @@
 
 mod assign;
 mod checkpoints;
+mod doubts;
 mod effect;
 mod ending;
 mod event;
@@ -39,6 +40,7 @@ mod history;
 mod leaving;
 mod members;
 mod reports;
+mod retention;
 mod sessions;
 mod settings;
 mod status;
@@ -52,7 +54,9 @@ pub use effect::{
     Answer, Assignment, Effect, Form, FormMember, Message, Origin, Outcome, Refusal, RefusalKind,
     StopReason,
 };
-pub use event::{Activity, Event, FromWorker, Joining, Millis, RequestId, SessionId, World};
+pub use event::{
+    Activity, Event, FromWorker, Joining, Millis, RequestId, RoomWanted, SessionId, Verified, World,
+};
 pub use happening::Happening;
 pub use history::History;
 pub use settings::Settings;
@@ -125,7 +129,7 @@ impl Machine {
             members: Members::default(),
             assignments: Assignments::default(),
             reports: Reports::new(&history),
-            checkpoints: Checkpoints::new(history.checkpoints),
+            checkpoints: Checkpoints::new(history.checkpoints, settings.keep_checkpoints),
             run: RunState::new(history.complete, settings.epochs, now),
             table: Table::new(&order, history.rows),
             generations: history.generations,
@@ -170,6 +174,11 @@ impl Machine {
                 request,
                 checkpoint,
             } => self.on_checkpoint_stored(request, checkpoint),
+            Event::RoomWanted { request, room } => self.on_room_wanted(request, &room),
+            Event::CheckpointDoubted { id, reason } => self.on_checkpoint_doubted(&id, reason),
+            Event::CheckpointVerified { id, verified } => {
+                self.on_checkpoint_verified(&id, verified);
+            }
             Event::Watching { watchers } => self.on_watching(watchers),
             Event::ShutdownAsked => self.on_shutdown_asked(),
             Event::Tick => self.on_tick(),

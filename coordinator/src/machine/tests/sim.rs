@@ -37,6 +37,8 @@ pub(super) struct Sim {
     pub(super) answers: BTreeMap<RequestId, Result<Answer, Refusal>>,
     pub(super) told: Vec<Happening>,
     pub(super) exit: Option<Outcome>,
+    /// Checkpoints whose files the machine wants to be looked at.
+    pub(super) to_verify: Vec<CheckpointId>,
     /// Who was last assigned a page, and until when it is theirs.
     assigned: BTreeMap<Slot, (SessionId, Millis)>,
     next_number: u64,
@@ -85,6 +87,7 @@ impl Sim {
             answers: BTreeMap::new(),
             told: Vec::new(),
             exit: None,
+            to_verify: Vec::new(),
             assigned: BTreeMap::new(),
             next_number: 0,
         };
@@ -177,6 +180,7 @@ impl Sim {
                 Effect::DeleteCheckpoint(checkpoint) => {
                     assert!(!self.durable.checkpoints.contains_key(&checkpoint.id));
                 }
+                Effect::VerifyCheckpoint(checkpoint) => self.to_verify.push(checkpoint.id),
                 Effect::Tell(happening) => self.told.push(happening),
                 Effect::Exit(outcome) => self.exit = Some(outcome),
             }
