@@ -33,7 +33,7 @@ pub async fn audit(args: AuditArgs) -> Result<(), Failure> {
     } else {
         show(&report);
     }
-    match violations(&report).len() {
+    match violation_count(&report) {
         0 => Ok(()),
         found => Err(anyhow::anyhow!(
             "the audit found {found} violation{}",
@@ -45,6 +45,12 @@ pub async fn audit(args: AuditArgs) -> Result<(), Failure> {
 
 fn violations(report: &Value) -> &[Value] {
     report["violations"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// How many there are, listed or not.
+fn violation_count(report: &Value) -> u64 {
+    let listed = violations(report).len() as u64;
+    report["violation_count"].as_u64().unwrap_or(0).max(listed)
 }
 
 fn show(report: &Value) {
@@ -74,5 +80,10 @@ fn show(report: &Value) {
     }
     for violation in violations(report) {
         println!("violation: {}", violation.as_str().unwrap_or("unknown"));
+    }
+    let listed = violations(report).len() as u64;
+    let unlisted = violation_count(report).saturating_sub(listed);
+    if unlisted > 0 {
+        println!("and {unlisted} more violations");
     }
 }

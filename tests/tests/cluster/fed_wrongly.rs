@@ -7,7 +7,7 @@ use cluster_tests::{Run, TestCluster};
 use serde_json::Value;
 
 /// Two workers, three micro-batches each, of which the second worker commits a
-/// fault in step 3. Yields the audit, and whether it was content.
+/// fault in step 1. Yields the audit, and whether it was content.
 fn audit_with(fault: &str) -> (Value, bool) {
     let mut cluster = TestCluster::new();
     let run = Run::of(&cluster.text()).with_workers(2);
@@ -34,7 +34,7 @@ fn assert_found(fault: &str, finding: &str, repeated: u64, missed: u64) {
         .collect();
     assert_eq!(violations.len(), 1, "{violations:?}");
     assert!(
-        violations[0].starts_with("step 3 of epoch 0"),
+        violations[0].starts_with("step 1 of epoch 0"),
         "{violations:?}"
     );
     assert!(violations[0].contains(finding), "{violations:?}");
@@ -54,7 +54,7 @@ fn assert_found(fault: &str, finding: &str, repeated: u64, missed: u64) {
 #[test]
 fn sequences_fed_twice_in_place_of_others_are_found() {
     assert_found(
-        "feed-twice@3",
+        "feed-twice@1",
         " was fed in place of the sequences at ",
         2,
         2,
@@ -64,12 +64,12 @@ fn sequences_fed_twice_in_place_of_others_are_found() {
 #[test]
 fn a_sequence_of_another_content_is_found() {
     // What a step fed beside it cannot be told, so nothing of it counts.
-    assert_found("feed-other@3", "something else than", 0, 12);
+    assert_found("feed-other@1", "something else than", 0, 12);
 }
 
 #[test]
 fn sequences_that_were_counted_and_not_fed_are_found() {
-    assert_found("feed-none@3", " was not fed", 0, 2);
+    assert_found("feed-none@1", " was not fed", 0, 2);
 }
 
 /// The ranks count together, so a share that is too short goes into no weights.
@@ -78,7 +78,7 @@ fn a_share_that_is_too_short_ends_its_generation_and_is_trained_again() {
     if !cfg!(debug_assertions) {
         return;
     }
-    let (report, content) = audit_with("feed-short@3");
+    let (report, content) = audit_with("feed-short@1");
     assert!(content, "{report}");
     assert_eq!(report["total"]["trained"], report["total"]["planned"]);
 }

@@ -3,13 +3,36 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use ledger::Slot;
-
 use super::sim::Sim;
 use crate::machine::{
     Answer, Event, FromWorker, Happening, Outcome, RequestId, RoomWanted, Verified,
 };
 use crate::records::CheckpointId;
+
+impl Sim {
+    /// A worker could not restore from the latest checkpoint.
+    pub(super) fn doubt(&mut self, index: usize) {
+        if let Some(latest) = &self.machine.status().latest {
+            let id = latest.id.clone();
+            let reason = "wrong bytes".to_owned();
+            self.say(index, FromWorker::CheckpointDamaged { id, reason });
+        }
+    }
+
+    /// The coordinator has looked at the checkpoints that were doubted.
+    pub(super) fn look(&mut self, damaged: bool) {
+        for id in std::mem::take(&mut self.to_verify) {
+            let verified = match damaged {
+                false => Verified::Sound,
+                true => Verified::Damaged {
+                    reason: "a bit flipped".to_owned(),
+                    rows: self.durable.rows.clone(),
+                },
+            };
+            self.event(Event::CheckpointVerified { id, verified });
+        }
+    }
+}
 
 /// A cluster of one that keeps so many checkpoints, and steps.
 fn running(keep: u32) -> Sim {
@@ -119,10 +142,8 @@ fn lose_everything_and_doubt(sim: &mut Sim) -> CheckpointId {
     let latest = sim.machine.status().latest.clone().unwrap().id;
     sim.kill(0);
     sim.connect(0);
-    let id = latest.clone();
-    let reason = "wrong bytes".to_owned();
-    sim.say(0, FromWorker::CheckpointDamaged { id, reason });
-    assert_eq!(sim.to_verify, [latest.clone()]);
+    sim.doubt(0);
+    assert_eq!(sim.to_verify, std::slice::from_ref(&latest));
     let before = sim.durable.generations.len();
     // The generation that nobody has left runs out, and still none is formed.
     for _ in 0..10 {
@@ -139,22 +160,13 @@ fn lose_everything_and_doubt(sim: &mut Sim) -> CheckpointId {
     latest
 }
 
-fn rows_of(sim: &Sim) -> std::collections::BTreeMap<Slot, ledger::PageRow> {
-    sim.durable.rows.clone()
-}
-
 #[test]
 fn a_damaged_checkpoint_is_dropped_and_the_one_before_is_used() {
     let mut sim = running(2);
     let first = step_and_keep(&mut sim, 5.0);
     let second = step_and_keep(&mut sim, 4.0);
     assert_eq!(lose_everything_and_doubt(&mut sim), second);
-    let verified = Verified::Damaged {
-        reason: "a bit flipped".to_owned(),
-        rows: rows_of(&sim),
-    };
-    let id = second.clone();
-    sim.event(Event::CheckpointVerified { id, verified });
+    sim.look(true);
     sim.settle();
     assert_eq!(kept(&sim), [first.clone()]);
     let newest = sim.durable.generations.values().last().unwrap();
@@ -175,11 +187,7 @@ fn without_any_whole_checkpoint_the_run_begins_anew_with_every_row() {
     }
     let only = lose_everything_and_doubt(&mut sim);
     assert_eq!(kept(&sim), [only.clone()]);
-    let verified = Verified::Damaged {
-        reason: "a file is missing".to_owned(),
-        rows: rows_of(&sim),
-    };
-    sim.event(Event::CheckpointVerified { id: only, verified });
+    sim.look(true);
     sim.settle();
     let newest = sim.durable.generations.values().last().unwrap();
     assert_eq!(newest.record.base, ledger::Cursor::start());
@@ -196,9 +204,7 @@ fn a_checkpoint_that_is_whole_after_all_is_tried_again() {
     step_and_keep(&mut sim, 4.0);
     let latest = lose_everything_and_doubt(&mut sim);
     let before = kept(&sim);
-    let id = latest.clone();
-    let verified = Verified::Sound;
-    sim.event(Event::CheckpointVerified { id, verified });
+    sim.look(false);
     sim.settle();
     assert_eq!(kept(&sim), before);
     let newest = sim.durable.generations.values().last().unwrap();

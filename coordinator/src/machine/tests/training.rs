@@ -186,6 +186,7 @@ impl Sim {
             if self.exit.is_some() {
                 return;
             }
+            self.look(false);
             for index in 0..self.workers.len() {
                 self.connect(index);
                 self.heartbeat(index);

@@ -10,6 +10,7 @@
 //! compute: pages must match the page table's digests, and steps and bases the
 //! plan.
 
+mod account;
 mod bases;
 mod diagnosis;
 mod reports;
@@ -18,98 +19,17 @@ mod violation;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use serde::{Deserialize, Serialize};
-
+use self::account::Findings;
+pub use self::account::{Audit, Counts, EpochAudit, SkippedPage};
 use self::bases::Bases;
 use self::diagnosis::{Verdict, diagnose};
 use self::reports::InMemory;
 pub use self::reports::Reports;
 pub use self::violation::Violation;
 use crate::{
-    Cursor, FedDigest, Lineage, Order, Ordinal, PackedPage, PageId, PageRow, PageTable, Planned,
-    Step, TableError,
+    Cursor, FedDigest, Lineage, Order, Ordinal, PackedPage, PageRow, PageTable, Planned, Step,
+    TableError,
 };
-
-/// What became of the sequences of an epoch or a run. `planned` is always
-/// `trained + missed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Sequences that the plan has.
-    pub planned: u64,
-    /// Of those, sequences shown to have been fed.
-    pub trained: u64,
-    /// Times that a sequence was fed beyond its first.
-    pub repeated: u64,
-    /// Planned sequences that nothing shows to have been fed: their step is
-    /// missing, or what it fed cannot be told.
-    pub missed: u64,
-    /// Of those missed, sequences of which nothing can be verified, because
-    /// their step's pages are not to be had.
-    pub unverified: u64,
-    /// Pages that were skipped.
-    pub skipped: u64,
-    /// Of those trained, sequences whose step updated no weights, because a
-    /// gradient was not finite.
-    pub not_applied: u64,
-}
-
-impl Counts {
-    fn add(&mut self, other: &Counts) {
-        self.planned += other.planned;
-        self.trained += other.trained;
-        self.repeated += other.repeated;
-        self.missed += other.missed;
-        self.unverified += other.unverified;
-        self.skipped += other.skipped;
-        self.not_applied += other.not_applied;
-    }
-}
-
-/// What became of one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EpochAudit {
-    /// The epoch's number.
-    pub epoch: u64,
-    /// Whether the audit reached the epoch's end.
-    pub complete: bool,
-    /// Its sequences and pages, as far as the audit went.
-    #[serde(flatten)]
-    pub counts: Counts,
-}
-
-/// A page that can never be read, and that no step consumed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SkippedPage {
-    /// Its place in the order.
-    pub ordinal: Ordinal,
-    /// The page.
-    pub page: PageId,
-    /// The epoch that does without it.
-    pub epoch: u64,
-    /// Why, in words.
-    pub reason: String,
-}
-
-/// What an audit found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Audit {
-    /// In order; an epoch that was not reached is missing.
-    pub epochs: Vec<EpochAudit>,
-    /// Summed over the epochs.
-    pub total: Counts,
-    /// Every skipped page, in order.
-    pub skipped_pages: Vec<SkippedPage>,
-    /// Everything that should not be; as words when serialised.
-    pub violations: Vec<Violation>,
-}
-
-impl Audit {
-    /// Whether every planned sequence was trained exactly once, and nothing
-    /// contradicts anything.
-    pub fn is_clean(&self) -> bool {
-        self.violations.is_empty()
-    }
-}
 
 /// Audits `lineage` from the run's beginning to `until`.
 ///
@@ -160,13 +80,10 @@ where
         previous: Vec::new(),
         epochs: Vec::new(),
         skipped_pages: Vec::new(),
-        violations: lineage
-            .faults
-            .iter()
-            .cloned()
-            .map(Violation::Lineage)
-            .collect(),
+        violations: Findings::default(),
     };
+    let faults = lineage.faults.iter().cloned();
+    auditor.violations.extend(faults.map(Violation::Lineage));
     auditor.walk(until);
     let mut total = Counts::default();
     for epoch in &auditor.epochs {
@@ -176,7 +93,8 @@ where
         epochs: auditor.epochs,
         total,
         skipped_pages: auditor.skipped_pages,
-        violations: auditor.violations,
+        violation_count: auditor.violations.count,
+        violations: auditor.violations.listed,
     }
 }
 
@@ -194,7 +112,7 @@ struct Auditor<'a, Rows, Fetch, Found> {
     previous: Vec<FedDigest>,
     epochs: Vec<EpochAudit>,
     skipped_pages: Vec<SkippedPage>,
-    violations: Vec<Violation>,
+    violations: Findings,
 }
 
 impl<Rows, Fetch, Found> Auditor<'_, Rows, Fetch, Found>

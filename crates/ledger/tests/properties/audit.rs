@@ -265,6 +265,7 @@ fn an_audit_is_readable_json() {
             "ordinal": 1, "page": world.order.page_at(ledger::Ordinal(1)).0, "epoch": 0,
             "reason": "the source has no such rows"
         }],
+        "violation_count": 1,
         "violations": [
             "step 1 of epoch 0 (positions 4..5, its last) was reported by nobody, but belongs to \
              generation 1"
