@@ -2,6 +2,7 @@
 
 mod acts;
 mod data;
+mod elastic;
 mod keeping;
 mod property;
 mod scenarios;
