@@ -157,9 +157,7 @@ async fn newer_than(number: u64, mut handed_over: watch::Receiver<u64>) {
     }
 }
 
-/// Writes one checkpoint, or says why not. It is tried again for as long as it
-/// takes; but one for which the coordinator has no room makes way for a newer
-/// one, so that training never waits for the disk of another machine.
+/// Writes one checkpoint, or says why not.
 async fn write(
     connection: &Connection,
     identity: &Identity,
@@ -167,7 +165,7 @@ async fn write(
     newer: impl Future<Output = ()>,
 ) -> Result<(), String> {
     let started = Instant::now();
-    let at = job.cursor;
+    let step = job.cursor.step;
     let checkpoint = CheckpointUpload {
         context: identity.context(job.generation),
         cursor: job.cursor.into(),
@@ -176,19 +174,65 @@ async fn write(
     };
     // Tensors may be sent to another thread but not shared with it.
     let job = Mutex::new(job);
-    let (room, mut has_room) = watch::channel(true);
     let attempt = || async {
-        room.send_replace(true);
         let files = files(&job.lock().unwrap_or_else(PoisonError::into_inner));
         let files = files.map_err(|error| client::Error::Content {
             file: OPTIMIZER_FILE.to_owned(),
             reason: error.to_string(),
         })?;
-        let stored = client::upload_checkpoint(connection, checkpoint.clone(), files).await;
-        if stored.as_ref().is_err_and(client::Error::is_no_room) {
-            room.send_replace(false);
+        client::upload_checkpoint(connection, checkpoint.clone(), files).await
+    };
+    match store(attempt, newer).await {
+        Upload::Stored(id) => {
+            let seconds = started.elapsed().as_secs_f64();
+            tracing::info!(checkpoint = id, seconds, "checkpoint stored");
+            Ok(())
         }
-        stored
+        Upload::Refused(error) => {
+            tracing::error!("the checkpoint was refused: {error}");
+            Err(error.to_string())
+        }
+        Upload::MadeWay => {
+            tracing::warn!(
+                step,
+                "the coordinator has no room for the checkpoint; a newer one takes its place"
+            );
+            Err("the coordinator has no room for it".to_owned())
+        }
+    }
+}
+
+/// How an upload ended.
+#[derive(Debug)]
+enum Upload {
+    Stored(String),
+    Refused(client::Error),
+    /// There was no room for it, and then a newer one.
+    MadeWay,
+}
+
+/// Attempts an upload for as long as it takes. But one for which the
+/// coordinator has no room makes way for a newer one, so that training never
+/// waits for the disk of another machine.
+async fn store<Attempt>(
+    mut attempt: impl FnMut() -> Attempt,
+    newer: impl Future<Output = ()>,
+) -> Upload
+where
+    Attempt: Future<Output = Result<String, client::Error>>,
+{
+    let (sender, mut has_room) = watch::channel(true);
+    let room = &sender;
+    let watched = || {
+        room.send_replace(true);
+        let attempted = attempt();
+        async move {
+            let stored = attempted.await;
+            if stored.as_ref().is_err_and(client::Error::is_no_room) {
+                room.send_replace(false);
+            }
+            stored
+        }
     };
     let superseded = async {
         newer.await;
@@ -196,27 +240,13 @@ async fn write(
         let _ = has_room.wait_for(|room| !room).await;
     };
     tokio::select! {
-        stored = client::retry("storing a checkpoint", &RetryPolicy::PATIENT, attempt) => match stored {
-            Ok(id) => {
-                tracing::info!(
-                    checkpoint = id,
-                    seconds = started.elapsed().as_secs_f64(),
-                    "checkpoint stored"
-                );
-                Ok(())
+        stored = client::retry("storing a checkpoint", &RetryPolicy::PATIENT, watched) => {
+            match stored {
+                Ok(id) => Upload::Stored(id),
+                Err(error) => Upload::Refused(error),
             }
-            Err(error) => {
-                tracing::error!("the checkpoint was refused: {error}");
-                Err(error.to_string())
-            }
-        },
-        () = superseded => {
-            tracing::warn!(
-                step = at.step,
-                "the coordinator has no room for the checkpoint; a newer one takes its place"
-            );
-            Err("the coordinator has no room for it".to_owned())
         }
+        () = superseded => Upload::MadeWay,
     }
 }
 
@@ -247,4 +277,61 @@ fn files(job: &Job) -> Result<Vec<UploadFile>, ModelError> {
             content: Box::new(optimizer),
         },
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    fn no_room() -> client::Error {
+        let status = tonic::Status::resource_exhausted("the disk is full");
+        client::Error::call("PutCheckpoint", status)
+    }
+
+    #[tokio::test]
+    async fn a_copy_for_which_there_is_no_room_makes_way_for_a_newer_one() {
+        let attempt = || async { Err(no_room()) };
+        assert!(matches!(store(attempt, ready(())).await, Upload::MadeWay));
+    }
+
+    #[tokio::test]
+    async fn without_a_newer_one_it_waits_for_room() {
+        let attempts = Cell::new(0);
+        let attempt = || {
+            attempts.set(attempts.get() + 1);
+            let found = match attempts.get() {
+                1 => Err(no_room()),
+                _ => Ok("step-00000007-g1".to_owned()),
+            };
+            async move { found }
+        };
+        assert!(matches!(store(attempt, pending()).await, Upload::Stored(_)));
+        assert_eq!(attempts.get(), 2);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_on_its_way_is_not_given_up_for_a_newer_one() {
+        let attempt = || async {
+            for _ in 0..1000 {
+                tokio::task::yield_now().await;
+            }
+            Ok("step-00000007-g1".to_owned())
+        };
+        assert!(matches!(store(attempt, ready(())).await, Upload::Stored(_)));
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_final() {
+        let attempt = || async {
+            let status = tonic::Status::failed_precondition("rolled back");
+            Err(client::Error::call("PutCheckpoint", status))
+        };
+        assert!(matches!(
+            store(attempt, pending()).await,
+            Upload::Refused(_)
+        ));
+    }
 }
