@@ -12,6 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
 
+use crate::checkpoints::CheckpointArgs;
+
 pub use backup::{BackupArgs, RestoreArgs};
 pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
 
@@ -118,6 +120,10 @@ pub struct LeadArgs {
     /// What to train on.
     #[command(flatten)]
     pub data: DataArgs,
+
+    /// When checkpoints are taken, and how many are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArgs,
 
     /// How patient to be.
     #[command(flatten)]

@@ -28,6 +28,7 @@ pub mod audit;
 pub mod backup;
 pub mod checkpoints;
 pub mod commands;
+mod crash;
 mod dataset;
 mod driver;
 mod loading;

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod damage;
 mod loading;
 mod publishing;
 mod refusals;
