@@ -1,5 +1,6 @@
 //! The coordinator's command line.
 
+mod backup;
 mod store;
 
 use std::net::SocketAddr;
@@ -11,6 +12,9 @@ use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
 
+use crate::checkpoints::CheckpointArgs;
+
+pub use backup::{BackupArgs, RestoreArgs};
 pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
 
 /// Leads a Peregrine training cluster.
@@ -48,6 +52,10 @@ pub enum Command {
     /// Compare what was fed to the model with the pages; fails on any
     /// difference.
     Audit(AuditArgs),
+    /// Write the run's records, as of one moment, to a file.
+    Backup(BackupArgs),
+    /// Put the records of a backup into a store, of either kind.
+    Restore(RestoreArgs),
 }
 
 /// Flags of a coordinator that leads a run.
@@ -117,6 +125,10 @@ pub struct LeadArgs {
     /// What to train on.
     #[command(flatten)]
     pub data: DataArgs,
+
+    /// When checkpoints are taken, and how many are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArgs,
 
     /// How patient to be.
     #[command(flatten)]

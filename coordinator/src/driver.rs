@@ -17,10 +17,10 @@ use tonic::Status as RpcStatus;
 use crate::checkpoints::CheckpointFolder;
 use crate::machine::{
     Answer, Effect, Event, Machine, Message, Millis, Outcome, Refusal, RequestId, SessionId,
-    Status, World,
+    Status, Verified, World,
 };
 use crate::progress::Progress;
-use crate::records::{Record, WorkerId};
+use crate::records::{Checkpoint, Record, WorkerId};
 use crate::services::refused;
 use crate::store::{RunStore, StoreError};
 use crate::wire;
@@ -141,6 +141,9 @@ pub(crate) struct Driver {
     run_id: String,
     started: Instant,
     inputs: mpsc::Receiver<Input>,
+    /// The way by which work in the background tells its result; it keeps
+    /// nothing alive.
+    own_inputs: mpsc::WeakSender<Input>,
     watchers: watch::Receiver<usize>,
     status: watch::Sender<Arc<Status>>,
     sessions: HashMap<SessionId, Outbound>,
@@ -168,6 +171,7 @@ impl Driver {
             run_id,
             started: Instant::now(),
             inputs: received,
+            own_inputs: inputs.downgrade(),
             watchers: watcher_counts,
             status,
             sessions: HashMap::new(),
@@ -293,6 +297,7 @@ impl Driver {
                     }
                 }
                 Effect::DeleteCheckpoint(checkpoint) => self.checkpoints.condemn(checkpoint),
+                Effect::VerifyCheckpoint(checkpoint) => self.verify(checkpoint),
                 Effect::Tell(happening) => self.progress.show(&happening),
                 Effect::Exit(outcome) => {
                     self.status.send_replace(Arc::new(self.machine.status()));
@@ -331,8 +336,46 @@ impl Driver {
         outbound.try_send(Ok(message)).is_ok()
     }
 
+    /// Looks at a checkpoint's files in the background, and tells the machine.
+    fn verify(&self, checkpoint: Checkpoint) {
+        let checkpoints = self.checkpoints.clone();
+        let store = self.store.clone();
+        let inputs = self.own_inputs.clone();
+        tokio::task::spawn_blocking(move || {
+            let id = checkpoint.id.clone();
+            let verified = look_at(&checkpoints, &store, &checkpoint);
+            if let Some(inputs) = inputs.upgrade() {
+                let event = Event::CheckpointVerified { id, verified };
+                // The driver may have ended meanwhile.
+                let _ = inputs.blocking_send(Input::Event(event));
+            }
+        });
+    }
+
     fn sweep(&self) {
         let checkpoints = self.checkpoints.clone();
         tokio::task::spawn_blocking(move || checkpoints.sweep(false));
+    }
+}
+
+/// What the files of a checkpoint are. Not being able to tell is no damage.
+fn look_at(checkpoints: &CheckpointFolder, store: &RunStore, checkpoint: &Checkpoint) -> Verified {
+    let id = &checkpoint.id;
+    match checkpoints.verify(checkpoint) {
+        Ok(()) => Verified::Sound,
+        Err(damage) if damage.is_damage() => match store.rows() {
+            Ok(rows) => Verified::Damaged {
+                reason: damage.to_string(),
+                rows: rows.into_iter().collect(),
+            },
+            Err(error) => {
+                tracing::error!(%error, "checkpoint {id} is damaged ({damage}), and stays for now");
+                Verified::Sound
+            }
+        },
+        Err(error) => {
+            tracing::warn!(%error, "cannot look at the files of checkpoint {id}");
+            Verified::Sound
+        }
     }
 }

@@ -128,6 +128,15 @@ impl Progress {
                     checkpoint.id
                 );
             }
+            Happening::CheckpointRefused { reason } => tracing::warn!("{reason}"),
+            Happening::CheckpointDamaged { id, reason } => {
+                tracing::error!("checkpoint {id} is damaged and dropped: {reason}");
+            }
+            Happening::CheckpointSound { id, doubt } => {
+                tracing::warn!(
+                    "checkpoint {id} could not be read ({doubt}), but its files are whole"
+                );
+            }
             Happening::CheckpointDropped { id } => tracing::debug!("checkpoint {id} dropped"),
             Happening::PageSkipped { slot, page, reason } => {
                 tracing::warn!("{page} ({slot}) is skipped: {reason}");

@@ -101,7 +101,7 @@ impl Coordinator {
         };
         let server = Server::start(listener, roles, coordinating).await?;
         announce(&plan, server.address());
-        let elsewhere = Elsewhere { standbys, holdings };
+        let elsewhere = Elsewhere::new(standbys, holdings);
         let lead = Lead::begin(args, plan, Tenure::for_life(), elsewhere)?;
         server.lead(lead.leading()).await;
         Ok(Coordinator { server, lead })

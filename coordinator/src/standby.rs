@@ -96,7 +96,7 @@ pub(crate) async fn run<E: Elections>(
         elections,
         server,
         roles,
-        elsewhere: Elsewhere { standbys, holdings },
+        elsewhere: Elsewhere::new(standbys, holdings),
         address,
         foreseen: Foreseen::default(),
         followed: false,

@@ -1,11 +1,14 @@
 //! Flags that say where a run's records are kept.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Args, Command};
 use cli::{Refused, Secret};
 
 use crate::store::{EtcdConfig, EtcdUrl, StoreUrl};
@@ -19,12 +22,33 @@ pub struct StoreArgs {
     /// Where the run's records are kept: redb (a file in --state-dir), or
     /// etcd://host:port,…[/prefix] (etcds:// for TLS), which several
     /// coordinators can share. [default: redb]
-    #[arg(long, value_name = "URL", help_heading = "Store")]
+    #[arg(long, value_name = "URL", value_parser = UrlParser, help_heading = "Store")]
     pub store: Option<StoreUrl>,
 
     /// How to be let into etcd.
     #[command(flatten)]
     pub etcd: EtcdArgs,
+}
+
+/// Reads `--store` without repeating what it refuses, in which there may be a
+/// password.
+#[derive(Clone)]
+struct UrlParser;
+
+impl TypedValueParser for UrlParser {
+    type Value = StoreUrl;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _arg: Option<&Arg>,
+        value: &OsStr,
+    ) -> Result<StoreUrl, clap::Error> {
+        value.to_string_lossy().parse().map_err(|error| {
+            let message = format!("--store: {error}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, message).with_cmd(command)
+        })
+    }
 }
 
 /// How to be let into etcd.

@@ -1,7 +1,6 @@
 //! Checkpoints that come from another coordinator's disk.
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CheckpointError, CheckpointFolder, PARTIAL, remove_folder};
@@ -23,8 +22,9 @@ impl CheckpointFolder {
             let path = self.file_path(&checkpoint.id, file.kind, &file.name);
             let found = fs::metadata(&path).map_err(|e| CheckpointError::io(&path, e))?;
             if found.len() != file.size {
-                return Err(CheckpointError::Corrupt {
-                    what: path.display().to_string(),
+                return Err(CheckpointError::Damaged {
+                    path,
+                    problem: format!("it has {} bytes instead of {}", found.len(), file.size),
                 });
             }
         }
@@ -46,12 +46,5 @@ impl CheckpointFolder {
             remove_folder(complete)?;
         }
         Ok(())
-    }
-}
-
-impl CheckpointError {
-    /// Whether something is not here, rather than broken.
-    pub fn is_absent(&self) -> bool {
-        matches!(self, CheckpointError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }

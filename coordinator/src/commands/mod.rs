@@ -1,6 +1,8 @@
 //! What a person asks: of a running coordinator, or of the state that it keeps.
 
 mod audit;
+mod backup;
+mod restore;
 mod status;
 mod steps;
 
@@ -8,6 +10,8 @@ use cli::{Exit, Failure, OrExit as _, Refused};
 use client::{Address, Addresses, ConnectOptions, Connection};
 
 pub use audit::audit;
+pub use backup::backup;
+pub use restore::restore;
 pub use status::status;
 pub use steps::steps;
 

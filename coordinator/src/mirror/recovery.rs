@@ -1,5 +1,7 @@
 //! A leader fetches what it lacks and a standby has.
 
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ledger::PageDigest;
@@ -11,7 +13,7 @@ use super::{Holdings, MirrorError, blocking, checkpoints, connect};
 use crate::checkpoints::CheckpointFolder;
 use crate::driver::Handle;
 use crate::machine::Event;
-use crate::records::Checkpoint;
+use crate::records::{Checkpoint, CheckpointId};
 use crate::services::Standbys;
 use crate::store::RunStore;
 
@@ -25,9 +27,33 @@ const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Elsewhere {
     pub(crate) standbys: Standbys,
     pub(crate) holdings: Holdings,
+    /// Checkpoints that the records have and this disk has not yet.
+    awaited: Arc<Mutex<BTreeSet<CheckpointId>>>,
 }
 
 impl Elsewhere {
+    pub(crate) fn new(standbys: Standbys, holdings: Holdings) -> Elsewhere {
+        Elsewhere {
+            standbys,
+            holdings,
+            awaited: Arc::default(),
+        }
+    }
+
+    /// Sets which checkpoints another coordinator has to hand over.
+    pub(crate) fn await_all(&self, checkpoints: &[Checkpoint]) {
+        *self.awaited() = checkpoints.iter().map(|one| one.id.clone()).collect();
+    }
+
+    /// Whether a checkpoint is still to be handed over.
+    pub(crate) fn is_awaited(&self, id: &CheckpointId) -> bool {
+        self.awaited().contains(id)
+    }
+
+    fn awaited(&self) -> MutexGuard<'_, BTreeSet<CheckpointId>> {
+        self.awaited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Fetches one page from whoever has it; whether it is here now.
     pub(crate) async fn fetch_page(&self, digest: PageDigest) -> bool {
         for address in self.standbys.present() {
@@ -94,6 +120,7 @@ async fn recover_from(
         match fetching.await {
             Ok(()) => {
                 tracing::info!("fetched checkpoint {} from {address}", checkpoint.id);
+                elsewhere.awaited().remove(&checkpoint.id);
                 announce(lacking, checkpoint, handle).await?;
             }
             Err(error) => {
@@ -111,6 +138,10 @@ async fn announce(
     checkpoint: Checkpoint,
     handle: &Handle,
 ) -> Result<(), MirrorError> {
+    if checkpoint.is_initial() {
+        // The machine knows it already.
+        return Ok(());
+    }
     let id = checkpoint.id.clone();
     let event = |request| Event::CheckpointStored {
         request,

@@ -75,6 +75,7 @@ impl Shared {
 pub(crate) fn refused(refusal: &Refusal) -> Status {
     match refusal.kind {
         RefusalKind::Invalid => Status::invalid_argument(&refusal.message),
+        RefusalKind::Again => Status::aborted(&refusal.message),
         RefusalKind::Precondition => Status::failed_precondition(&refusal.message),
     }
 }
@@ -82,18 +83,19 @@ pub(crate) fn refused(refusal: &Refusal) -> Status {
 impl From<CheckpointError> for Status {
     fn from(error: CheckpointError) -> Status {
         let message = error.to_string();
-        if error.is_absent() {
-            return Status::unavailable(format!("not on this coordinator's disk yet: {message}"));
-        }
         match error {
+            _ if error.is_damage() => Status::data_loss(message),
             CheckpointError::Io { .. } => Status::internal(message),
-            CheckpointError::NoSpace { .. } => Status::resource_exhausted(message),
+            CheckpointError::NoSpace { .. } | CheckpointError::OverBudget { .. } => {
+                Status::resource_exhausted(message)
+            }
             CheckpointError::Protocol(_) | CheckpointError::Model(_) => {
                 Status::invalid_argument(message)
             }
             // Sending it again may well help.
             CheckpointError::Corrupt { .. } => Status::aborted(message),
             CheckpointError::Busy(_) => Status::unavailable(message),
+            CheckpointError::Damaged { .. } => Status::data_loss(message),
             CheckpointError::NotFound(_) => Status::not_found(message),
         }
     }

@@ -7,10 +7,12 @@
 
 mod bench;
 mod cluster;
+mod damage;
 mod failover;
 mod loading;
 mod publishing;
 mod refusals;
+mod store;
 mod training;
 mod uploads;
 mod worker;

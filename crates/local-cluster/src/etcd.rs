@@ -63,7 +63,7 @@ impl EtcdServer {
         }
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
         let brought = root.join(".peregrine/etcd/usr/bin/etcd");
-        let installed = env::split_paths(&env::var_os("PATH")?)
+        let installed = env::split_paths(&env::var_os("PATH").unwrap_or_default())
             .map(|folder| folder.join("etcd"))
             .collect::<Vec<_>>();
         std::iter::once(brought)

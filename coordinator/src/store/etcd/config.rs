@@ -102,6 +102,8 @@ pub struct EtcdConfig {
     pub ca: Option<PathBuf>,
     /// PEM files of our certificate and its key, where etcd asks for one.
     pub identity: Option<(PathBuf, PathBuf)>,
+    /// How long one member may take to answer before another is asked.
+    pub attempt: Duration,
     /// How long to go on when nobody answers.
     pub patience: Duration,
 }
@@ -114,6 +116,7 @@ impl EtcdConfig {
             user: None,
             ca: None,
             identity: None,
+            attempt: Config::ATTEMPT,
             patience: Config::PATIENCE,
         }
     }
@@ -136,7 +139,7 @@ impl EtcdConfig {
                 .user
                 .clone()
                 .map(|(user, password)| Credentials { user, password }),
-            attempt: Config::ATTEMPT,
+            attempt: self.attempt,
             patience: self.patience,
         })
     }

@@ -12,10 +12,10 @@ use etcd::txn::{created_by, found, get, put_with_lease};
 use etcd::wire::{KeyValue, RangeRequest, TxnRequest};
 use etcd::{Client, Error};
 use serde::{Deserialize, Serialize};
-use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use super::fence::{Fence, Moment};
+use super::io::Io;
 use super::write::Writing;
 use super::{Etcd, FencedEtcd};
 use crate::store::StoreError;
@@ -105,8 +105,13 @@ impl Etcd {
         }
     }
 
-    /// Leads if nobody does.
-    pub(super) async fn try_to_lead(
+    /// Leads if nobody does, without waiting; `None` if somebody does. The
+    /// arguments are those of [`Etcd::campaign`].
+    ///
+    /// # Errors
+    /// If etcd refuses or does not answer, or holds what this version does not
+    /// understand.
+    pub async fn try_to_lead(
         &self,
         address: &str,
         lease: Duration,
@@ -117,7 +122,7 @@ impl Etcd {
         let withdrawal = Withdrawal {
             client: client.clone(),
             lease: number,
-            handle: self.io.handle().clone(),
+            io: self.io.clone(),
         };
         let Some(token) = self.claim(address, number).await? else {
             return Ok(None);
@@ -233,16 +238,18 @@ impl Drop for Leadership {
 struct Withdrawal {
     client: Client,
     lease: i64,
-    handle: Handle,
+    io: Arc<Io>,
 }
 
 impl Drop for Withdrawal {
     fn drop(&mut self) {
-        let (client, lease) = (self.client.clone(), self.lease);
-        self.handle.spawn(async move {
+        let (client, lease, io) = (self.client.clone(), self.lease, self.io.clone());
+        self.io.handle().spawn(async move {
             if let Err(error) = client.revoke(lease).await {
                 tracing::debug!(%error, "a lease is left to expire");
             }
+            // The thread stays for so long, whoever else has gone.
+            drop(io);
         });
     }
 }

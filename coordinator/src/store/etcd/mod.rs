@@ -20,7 +20,7 @@ mod layout;
 mod read;
 mod staged;
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 mod write;
 
 use std::sync::Arc;
@@ -53,6 +53,9 @@ impl Etcd {
     /// If it does not answer, refuses, or its store has a newer format; if a file
     /// that the configuration names cannot be read.
     pub async fn connect(config: &EtcdConfig) -> Result<Etcd, StoreError> {
+        if config.user.is_some() && !config.url.tls {
+            tracing::warn!("the password of etcd's user travels in plain text: use etcds://");
+        }
         let io = Io::start()?;
         let client = {
             let _here = io.handle().enter();

@@ -40,9 +40,9 @@ fn size(key: &[u8], value: Option<&[u8]>) -> usize {
 }
 
 /// Changes in groups that each fit into a transaction.
-pub(super) fn groups(changes: Changes) -> Vec<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
+pub(super) fn groups(changes: Changes) -> Vec<Changes> {
     let mut groups = Vec::new();
-    let mut group = Vec::new();
+    let mut group = Changes::new();
     let mut bytes = 0;
     for (key, value) in changes {
         let more = size(&key, value.as_deref());
@@ -51,10 +51,19 @@ pub(super) fn groups(changes: Changes) -> Vec<Vec<(Vec<u8>, Option<Vec<u8>>)>> {
             bytes = 0;
         }
         bytes += more;
-        group.push((key, value));
+        group.insert(key, value);
     }
     groups.push(group);
     groups
+}
+
+/// Whether one transaction holds them all.
+pub(super) fn fits(changes: &Changes) -> bool {
+    let bytes: usize = changes
+        .iter()
+        .map(|(key, value)| size(key, value.as_deref()))
+        .sum();
+    changes.len() <= MAX_CHANGES && bytes <= MAX_BYTES
 }
 
 /// All changes in one run of bytes: for each its key and its value, both after
@@ -155,13 +164,9 @@ mod tests {
                 (n.to_be_bytes().to_vec(), Some(value))
             })
             .collect();
-        for group in groups(changes) {
-            let bytes: usize = group
-                .iter()
-                .map(|(key, value)| size(key, value.as_deref()))
-                .sum();
-            assert!(group.len() <= MAX_CHANGES && bytes <= MAX_BYTES);
-        }
+        assert!(!fits(&changes));
+        let groups = groups(changes);
+        assert!(groups.len() > 8 && groups.iter().all(fits));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::LeaderInfo;
 use super::fence::Fence;
 use super::layout::{FORMAT, StagedBatch};
 use super::read::Reading;
-use super::staged::{self, MAX_BYTES, changes_of, groups};
+use super::staged::{self, Changes, MAX_BYTES, changes_of, fits, groups};
 use crate::store::{Batch, StoreError};
 
 /// Pauses between attempts of a transaction, from the first to the longest.
@@ -36,11 +36,11 @@ const MARKS_KEPT: usize = 8;
 pub(super) struct Writing {
     pub(super) reading: Reading,
     pub(super) fence: Arc<Fence>,
-    progress: Mutex<Progress>,
+    pub(super) progress: Mutex<Progress>,
 }
 
 #[derive(Default)]
-struct Progress {
+pub(super) struct Progress {
     /// The number of the last batch that was committed.
     mark: u64,
     /// How many large batches were begun.
@@ -51,8 +51,15 @@ struct Progress {
     is_uncertain: bool,
 }
 
+#[cfg(test)]
+impl Progress {
+    pub(super) fn mark(&self) -> u64 {
+        self.mark
+    }
+}
+
 /// What a transaction found when its comparisons did not hold.
-struct Seen {
+pub(super) struct Seen {
     leader: Option<KeyValue>,
     mark: Option<u64>,
     batch: Option<Vec<u8>>,
@@ -122,26 +129,11 @@ impl Writing {
             self.spread(&batch).await?;
             progress.pending = None;
         }
-        let number_of_changes = changes.len();
-        let encoded = (number_of_changes > 0).then(|| staged::encode(&changes));
-        let mut groups = groups(changes);
-        if groups.len() <= 1 {
-            let operations = self.operations(groups.pop().unwrap_or_default());
+        if fits(&changes) {
+            let operations = self.operations(changes);
             return self.decide(&mut progress, operations).await;
         }
-        let encoded = encoded.unwrap_or_default();
-        progress.staged += 1;
-        let batch = StagedBatch {
-            token: self.fence.token,
-            number: progress.staged,
-            parts: encoded.chunks(MAX_BYTES).len(),
-            changes: number_of_changes,
-            sha256: staged::digest(&encoded),
-        };
-        self.stage(progress.mark, &batch, &encoded).await?;
-        let layout = &self.reading.layout;
-        let naming = put(layout.batch(), batch.encode()?);
-        self.decide(&mut progress, vec![naming]).await?;
+        let batch = self.commit_parts(&mut progress, &changes).await?;
         // It is committed; who cannot spread it now does so before the next.
         if let Err(error) = self.spread(&batch).await {
             tracing::warn!("a committed batch is not spread over its keys yet: {error}");
@@ -150,7 +142,28 @@ impl Writing {
         Ok(())
     }
 
-    fn operations(&self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Vec<RequestOp> {
+    /// Commits a batch that no transaction holds, without spreading it yet.
+    pub(super) async fn commit_parts(
+        &self,
+        progress: &mut Progress,
+        changes: &Changes,
+    ) -> Result<StagedBatch, StoreError> {
+        let encoded = staged::encode(changes);
+        progress.staged += 1;
+        let batch = StagedBatch {
+            token: self.fence.token,
+            number: progress.staged,
+            parts: encoded.chunks(MAX_BYTES).len(),
+            changes: changes.len(),
+            sha256: staged::digest(&encoded),
+        };
+        self.stage(progress.mark, &batch, &encoded).await?;
+        let naming = put(self.reading.layout.batch(), batch.encode()?);
+        self.decide(progress, vec![naming]).await?;
+        Ok(batch)
+    }
+
+    pub(super) fn operations(&self, changes: Changes) -> Vec<RequestOp> {
         let layout = &self.reading.layout;
         changes
             .into_iter()
@@ -182,7 +195,7 @@ impl Writing {
     }
 
     /// Writes the parts of a large batch aside.
-    async fn stage(
+    pub(super) async fn stage(
         &self,
         mark: u64,
         batch: &StagedBatch,
@@ -221,7 +234,7 @@ impl Writing {
 
     /// Carries out operations if this leader leads and `also` holds. `is_done`
     /// recognises, in what was found instead, that an earlier copy was carried out.
-    async fn guarded(
+    pub(super) async fn guarded(
         &self,
         also: Vec<Compare>,
         operations: Vec<RequestOp>,

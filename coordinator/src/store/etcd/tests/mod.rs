@@ -1,6 +1,11 @@
 //! What only etcd can do, or suffer: on a real one.
 
 mod election;
+mod faults;
+mod large;
+mod processes;
+mod proxy;
+mod security;
 
 use std::time::Duration;
 
