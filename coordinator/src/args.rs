@@ -30,7 +30,9 @@ pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 the run is complete, or stopping was asked for; 1 failed; 2 \
-                  refused before it started; 3 the training diverged."
+                  refused before it started; 3 the training diverged.\n\nSIGTERM and Ctrl-C stop the \
+                  run in good order. Where several coordinators share a store, a leader hands over \
+                  to a standby instead, if one is there: to stop the run, stop the standbys first."
 )]
 pub struct CoordinatorArgs {
     /// What to do instead of leading a cluster.

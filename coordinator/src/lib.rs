@@ -32,6 +32,7 @@ mod crash;
 mod dataset;
 mod driver;
 mod election;
+mod foreseen;
 mod lead;
 mod loading;
 pub mod machine;

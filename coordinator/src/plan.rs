@@ -5,7 +5,6 @@ use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use cli::{Failure, Refused};
 use layout::{CONFIG_FILE, Gpt2Config, parameter_count};
@@ -14,7 +13,9 @@ use run::{Init, LoadedModel, RunArgs, RunConfig, Settings};
 use crate::args::LeadArgs;
 use crate::checkpoints::{CheckpointFolder, InitialWeights};
 use crate::dataset;
+use crate::foreseen::Foreseen;
 use crate::machine::History;
+use crate::mirror::set_aside;
 use crate::packed::PackedPages;
 use crate::records::{Checkpoint, Hold};
 use crate::store::{Embedded, RunRecord, RunStore, StoreError};
@@ -233,7 +234,7 @@ impl Checked {
             .map_err(Refused::because)
     }
 
-    async fn resumed_config(
+    pub(crate) async fn resumed_config(
         &self,
         args: &LeadArgs,
         stored: &RunConfig,
@@ -384,83 +385,10 @@ fn check_budget(budget: u64, least: u64) -> Result<(), Refused> {
     )))
 }
 
-/// Takes the checkpoints out of a history that are not on this disk, or broken
-/// there, and returns them: another coordinator may have them, so the records
-/// keep them. Those that a run starts from stay: nothing else can stand in for
-/// them, and whoever needs them waits.
-fn set_aside(
-    history: &mut History,
-    checkpoints: &CheckpointFolder,
-    followed: bool,
-) -> Vec<Checkpoint> {
-    let mut absent = Vec::new();
-    let kept = std::mem::take(&mut history.checkpoints);
-    let looked: Vec<_> = match followed {
-        true => kept.iter().map(|one| checkpoints.present(one)).collect(),
-        false => checkpoints.verify_all(&kept),
-    };
-    for (checkpoint, looked) in kept.into_iter().zip(looked) {
-        let Err(error) = looked else {
-            history.checkpoints.push(checkpoint);
-            continue;
-        };
-        tracing::warn!(
-            "checkpoint {} is not used until another coordinator hands it over: {error}",
-            checkpoint.id
-        );
-        if error.is_damage() && fs::exists(checkpoints.path(&checkpoint.id)).unwrap_or(true) {
-            checkpoints.discard(&checkpoint.id);
-        }
-        if checkpoint.is_initial() {
-            history.checkpoints.push(checkpoint.clone());
-        }
-        absent.push(checkpoint);
-    }
-    absent
-}
-
-async fn read_run(store: &RunStore) -> Result<Option<RunRecord>, Failure> {
+pub(crate) async fn read_run(store: &RunStore) -> Result<Option<RunRecord>, Failure> {
     let store = store.clone();
     let read = tokio::task::spawn_blocking(move || store.run()).await;
     Ok(read.map_err(anyhow::Error::from)??)
-}
-
-/// What a standby can find out before it leads: whether its flags contradict the
-/// run, which may take a look at all of the data.
-#[derive(Debug, Default)]
-pub(crate) struct Foreseen {
-    /// The stored configuration, and what the flags make of it.
-    resumed: Option<(RunConfig, RunConfig)>,
-}
-
-/// How often a standby looks whether the run is another.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-impl Foreseen {
-    /// Goes on finding out, until the flags are refused.
-    pub(crate) async fn keep_up(&mut self, args: &LeadArgs, store: RunStore) -> Failure {
-        loop {
-            // A store that cannot be read is said elsewhere.
-            if let Ok(Some(record)) = read_run(&store).await
-                && self.of(&record.config).is_none()
-            {
-                let resumed = async {
-                    let checked = Checked::new(args, true)?;
-                    checked.resumed_config(args, &record.config).await
-                };
-                match resumed.await {
-                    Ok(config) => self.resumed = Some((record.config, config)),
-                    Err(refused) => return refused.into(),
-                }
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
-    }
-
-    fn of(&self, stored: &RunConfig) -> Option<&RunConfig> {
-        let (of, resumed) = self.resumed.as_ref()?;
-        (of == stored).then_some(resumed)
-    }
 }
 
 /// The history without checkpoints whose files are missing or changed.

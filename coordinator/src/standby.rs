@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::LeadArgs;
 use crate::election::{Elections, Office};
+use crate::foreseen::Foreseen;
 use crate::lead::Lead;
 use crate::loading;
 use crate::machine::Outcome;
 use crate::mirror::{Elsewhere, Holdings, keep_up};
-use crate::plan::{Checked, Foreseen, Plan};
+use crate::plan::{Checked, Plan};
 use crate::serve::{AddressFile, announce, conclusion, with_loaded_model};
 use crate::server::{Role, Roles, Server, Standby, Tenure, listen};
 use crate::services::{Coordinating, Standbys};
@@ -212,6 +213,9 @@ impl<E: Elections> Candidate<E> {
                 ended = lead.ended() => {
                     return match ended.map_err(anyhow::Error::from)? {
                         Ok(outcome) => {
+                            // What was said last has to arrive, and only a
+                            // leader may say it.
+                            self.server.stop().await;
                             lead.conclude().await?;
                             resign(office).await;
                             Ok(Over::Ended(outcome))
@@ -293,10 +297,7 @@ async fn look<E: Elections>(elections: &E, roles: &Roles, address: &str, followe
                     let leader = leader.filter(|leader| leader != address);
                     *followed |= leader.is_some();
                     if standby.leader != leader {
-                        standby.detail = match &leader {
-                            Some(leader) => format!("the leader is at {leader}"),
-                            None => "nobody leads at the moment".to_owned(),
-                        };
+                        standby.detail.clear();
                     }
                     standby.leader = leader;
                 }

@@ -1,6 +1,7 @@
 //! `coordinator status`.
 
 use cli::Failure;
+use client::{ConnectOptions, Connection};
 use proto::v1;
 use serde_json::{Value, json};
 
@@ -13,7 +14,9 @@ use crate::progress::duration;
 /// # Errors
 /// If it cannot be reached.
 pub async fn status(args: StatusArgs) -> Result<(), Failure> {
-    let connection = connect(&args.coordinator).await?;
+    let found = connect(&args.coordinator).await?;
+    // Of that one, even if it is a standby and another leads.
+    let connection = Connection::direct(&found.address(), &ConnectOptions::default())?;
     let answered = connection.operator().status(v1::StatusRequest {}).await;
     let status = answered.map_err(call_failed)?.into_inner();
     if args.json {

@@ -12,12 +12,14 @@
 //! and remove nothing as standbys. They know each other by a name that is drawn
 //! for the directory when it is made.
 
+mod absent;
 mod checkpoints;
 mod holdings;
 mod pages;
 mod recovery;
 mod standby;
 
+pub(crate) use absent::set_aside;
 pub(crate) use holdings::Holdings;
 pub(crate) use recovery::{Elsewhere, Lacking, recover};
 pub(crate) use standby::keep_up;

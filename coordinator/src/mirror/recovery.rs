@@ -17,8 +17,8 @@ use crate::records::{Checkpoint, CheckpointId};
 use crate::services::Standbys;
 use crate::store::RunStore;
 
-/// The time between two rounds through the standbys.
-const ROUND_EVERY: Duration = Duration::from_secs(2);
+/// The time between two rounds through the standbys, at first and at most.
+const ROUND_WAITS: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
 /// How long standbys may take over one page that a worker waits for.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -83,6 +83,7 @@ pub(crate) struct Lacking {
 /// Fetches from standbys what this leader lacks, until it lacks nothing.
 pub(crate) async fn recover(mut lacking: Lacking, elsewhere: Elsewhere, handle: Handle) {
     let mut all_pages = false;
+    let [mut wait, longest] = ROUND_WAITS;
     while !(all_pages && lacking.checkpoints.is_empty()) {
         for address in elsewhere.standbys.present() {
             match recover_from(&address, &mut lacking, &elsewhere, &handle).await {
@@ -90,7 +91,8 @@ pub(crate) async fn recover(mut lacking: Lacking, elsewhere: Elsewhere, handle: 
                 Err(error) => tracing::debug!("fetching what is missing from {address}: {error}"),
             }
         }
-        sleep(ROUND_EVERY).await;
+        sleep(wait).await;
+        wait = (wait * 2).min(longest);
     }
 }
 
@@ -104,8 +106,8 @@ async fn recover_from(
     let connection = connect(address)?;
     let other = describe(&connection, "").await?;
     if other.state_dir == elsewhere.holdings.id() {
-        // What is not here is not there.
-        return Ok(false);
+        // What is not here is not there, and never will be.
+        return Ok(true);
     }
     let packed = elsewhere.holdings.packed();
     let pass = PageCopies::default()

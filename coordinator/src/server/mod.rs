@@ -148,7 +148,10 @@ impl Server {
     }
 
     /// Lets open calls end, and stops.
-    pub(crate) async fn stop(mut self) {
+    pub(crate) async fn stop(&mut self) {
+        if self.stop.is_cancelled() {
+            return;
+        }
         self.stop.cancel();
         if tokio::time::timeout(PATIENCE_WITH_CALLS, &mut self.serving)
             .await

@@ -62,8 +62,22 @@ pub(crate) struct Leading {
 pub(crate) struct Standby {
     /// The address of the one that leads.
     pub(crate) leader: Option<String>,
-    /// What it does, as a sentence.
+    /// What it does besides, in words; may be empty.
     pub(crate) detail: String,
+}
+
+impl Standby {
+    /// What it is, as a sentence.
+    pub(crate) fn describe(&self) -> String {
+        let leader = match &self.leader {
+            Some(leader) => format!("the leader is at {leader}"),
+            None => "nobody leads at the moment".to_owned(),
+        };
+        match self.detail.as_str() {
+            "" => leader,
+            detail => format!("{leader}; {detail}"),
+        }
+    }
 }
 
 /// What a process is.
@@ -81,7 +95,7 @@ impl Roles {
     pub(crate) fn standby() -> Roles {
         let standby = Standby {
             leader: None,
-            detail: "starting".to_owned(),
+            detail: String::new(),
         };
         Roles(Arc::new(RwLock::new(Role::Standby(standby))))
     }
@@ -118,11 +132,12 @@ impl Roles {
 
     /// How everything that only a leader answers is answered by others.
     pub(crate) fn unavailable(&self) -> Status {
-        let leader = self.as_standby().leader;
-        let message = match &leader {
-            Some(leader) => format!("standby; the leader is at {leader}"),
-            None => "standby; nobody leads at the moment".to_owned(),
+        let Standby { leader, .. } = self.as_standby();
+        let known = Standby {
+            leader: leader.clone(),
+            detail: String::new(),
         };
+        let message = format!("standby; {}", known.describe());
         let mut status = Status::new(Code::Unavailable, message);
         let leader = leader.unwrap_or_default();
         // An address has no character that metadata cannot hold.

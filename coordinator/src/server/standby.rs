@@ -31,7 +31,7 @@ impl Operator for Idle {
     ) -> Result<Response<v1::StatusResponse>, RpcStatus> {
         let mut response = Response::new(v1::StatusResponse {
             state: "standby".to_owned(),
-            detail: self.roles.as_standby().detail,
+            detail: self.roles.as_standby().describe(),
             uptime: self.started.elapsed().as_secs_f64(),
             ..v1::StatusResponse::default()
         });

@@ -8,6 +8,7 @@ mod checkpoints;
 mod cluster;
 mod context;
 mod coordinating;
+mod hotkeys;
 mod operator;
 mod publishing;
 mod upload;
@@ -30,7 +31,7 @@ use crate::store::RunStore;
 
 pub(crate) use context::RunContext;
 pub(crate) use coordinating::{Coordinating, Standbys};
-pub(crate) use publishing::Hotkeys;
+pub(crate) use hotkeys::Hotkeys;
 
 /// A streamed answer.
 type Answers<T> = ReceiverStream<Result<T, Status>>;

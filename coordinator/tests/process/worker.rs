@@ -90,8 +90,13 @@ pub(crate) fn packed(page: PageId) -> PackedPage {
 
 impl FakeWorker {
     pub(crate) async fn join(connection: &Connection, name: &str, quirks: Quirks) -> FakeWorker {
-        let joined = connection.cluster().join(join_request(name)).await.unwrap();
-        let joined = joined.into_inner();
+        // One of several may not lead yet.
+        let join = || async {
+            let joined = connection.cluster().join(join_request(name)).await;
+            joined.map_err(|status| client::Error::call("Join", status))
+        };
+        let joined = connection.retry("joining", &RetryPolicy::BRIEF, join).await;
+        let joined = joined.unwrap().into_inner();
         let context = joined.context.unwrap();
         let config = RunConfig::from_json(&joined.run_config).unwrap();
         let (outgoing, messages) = mpsc::channel(64);
