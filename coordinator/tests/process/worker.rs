@@ -17,6 +17,7 @@ use proto::v1::coordinator_message::Body as Directive;
 use proto::v1::worker_message::Body;
 use run::RunConfig;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
@@ -58,6 +59,8 @@ pub(crate) struct FakeWorker {
     applied: Option<(Cursor, u64)>,
     /// Reports that no coordinator has acknowledged.
     unacknowledged: Vec<v1::StepReport>,
+    /// The latest checkpoint, on its way.
+    uploading: Option<JoinHandle<()>>,
     name: String,
     quirks: Quirks,
 }
@@ -115,6 +118,7 @@ impl FakeWorker {
             generation: None,
             applied: None,
             unacknowledged: Vec::new(),
+            uploading: None,
             name: name.to_owned(),
             quirks,
         };
@@ -322,6 +326,13 @@ impl FakeWorker {
                 return None;
             }
             if cursor.epoch >= self.config.num_epochs.unwrap() {
+                if self
+                    .uploading
+                    .as_ref()
+                    .is_some_and(|task| !task.is_finished())
+                {
+                    return None;
+                }
                 self.generation.as_mut()?.finished = true;
                 let cursor = Some(cursor.into());
                 self.say(Body::Finished(v1::Finished { cursor })).await;
@@ -399,7 +410,7 @@ impl FakeWorker {
         }
     }
 
-    async fn evaluate_and_checkpoint(&self, cursor: Cursor, loss: f64) {
+    async fn evaluate_and_checkpoint(&mut self, cursor: Cursor, loss: f64) {
         let evaluation = v1::Evaluation {
             cursor: Some(cursor.into()),
             loss,
@@ -407,19 +418,27 @@ impl FakeWorker {
             from_training: false,
         };
         self.say(Body::Evaluated(evaluation)).await;
-        let attempt = || {
-            let upload = CheckpointUpload {
-                context: self.context.clone(),
-                cursor: cursor.into(),
-                evaluation: Some(evaluation),
-                training_loss: loss,
+        let (connection, context) = (self.connection.clone(), self.context.clone());
+        let uploading = tokio::spawn(async move {
+            let attempt = || {
+                let upload = CheckpointUpload {
+                    context: context.clone(),
+                    cursor: cursor.into(),
+                    evaluation: Some(evaluation),
+                    training_loss: loss,
+                };
+                upload_checkpoint(&connection, upload, checkpoint_files(loss as f32))
             };
-            upload_checkpoint(&self.connection, upload, checkpoint_files(loss as f32))
-        };
-        self.connection
-            .retry("storing a checkpoint", &RetryPolicy::PATIENT, attempt)
-            .await
-            .unwrap();
+            connection
+                .retry("storing a checkpoint", &RetryPolicy::PATIENT, attempt)
+                .await
+                .unwrap();
+        });
+        match self.quirks.stays {
+            // Reports that the coordinator waits for may have to be said again.
+            true => self.uploading = Some(uploading),
+            false => uploading.await.unwrap(),
+        }
     }
 }
 
