@@ -1,12 +1,15 @@
 //! The coordinator's command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use chain::{Endpoint, Network};
 use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
+
+use crate::events::Kind;
 
 /// Leads a Peregrine training cluster.
 ///
@@ -40,6 +43,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the steps of the surviving lineage, oldest first.
     Steps(StepsArgs),
+    /// Print what happened in the run, oldest first.
+    Events(EventsArgs),
     /// Compare what was fed to the model with the pages; fails on any
     /// difference.
     Audit(AuditArgs),
@@ -101,6 +106,15 @@ pub struct LeadArgs {
     /// Go on serving checkpoints when the run is complete, until stopped.
     #[arg(long, help_heading = "Cluster")]
     pub keep_serving: bool,
+
+    /// Events to keep; older ones are deleted.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "200000",
+        help_heading = "Cluster"
+    )]
+    pub keep_events: NonZeroU64,
 }
 
 /// Weights to start from.
@@ -338,6 +352,35 @@ pub struct StepsArgs {
     pub follow: bool,
 
     /// Print one JSON array of objects.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// Only the newest N events, of the kinds that are asked for.
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    pub last: Option<u64>,
+
+    /// The first event to print, by its sequence. [default: the oldest one kept]
+    #[arg(long, value_name = "SEQUENCE")]
+    pub from: Option<u64>,
+
+    /// Only events of this kind; given again, one more.
+    #[arg(long = "kind", value_name = "KIND")]
+    pub kinds: Vec<Kind>,
+
+    /// Print events as they come until the run is over, across restarts of the
+    /// coordinator.
+    #[arg(long, conflicts_with = "state_dir")]
+    pub follow: bool,
+
+    /// Print one JSON object a line.
     #[arg(long)]
     pub json: bool,
 }

@@ -29,6 +29,7 @@ pub mod checkpoints;
 pub mod commands;
 mod dataset;
 mod driver;
+pub mod events;
 mod loading;
 pub mod machine;
 pub mod packed;

@@ -2,6 +2,7 @@
 //! has stopped.
 
 mod audit;
+mod events;
 mod status;
 mod steps;
 
@@ -11,6 +12,7 @@ use cli::{Exit, Failure, OrExit as _, Refused};
 use client::{Address, ConnectOptions, Connection};
 
 pub use audit::audit;
+pub use events::events;
 pub use status::status;
 pub use steps::steps;
 

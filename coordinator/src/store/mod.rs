@@ -13,6 +13,7 @@
 
 mod embedded;
 mod error;
+mod events;
 mod history;
 mod keys;
 mod keyspace;

@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod events;
 mod loading;
 mod publishing;
 mod refusals;
