@@ -124,7 +124,13 @@ async fn measure(flags: &Flags) -> anyhow::Result<Measured> {
             anyhow::Ok(worker.work(phase).await)
         });
     }
-    run.everyone_runs(flags.workers).await;
+    tokio::select! {
+        () = run.everyone_runs(flags.workers) => {}
+        Some(ended) = workers.join_next() => {
+            ended.context("a worker panicked")??;
+            anyhow::bail!("a worker was lost before all were there");
+        }
+    }
     let gathering_seconds = started.elapsed().as_secs_f64();
     tokio::time::sleep(Duration::from_secs(flags.warm_up)).await;
     // Whoever launched this begins to count the coordinator's time now.
