@@ -31,6 +31,7 @@ pub mod commands;
 mod crash;
 mod dataset;
 mod driver;
+pub mod events;
 mod loading;
 pub mod machine;
 pub mod packed;

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use run::{Init, LoadedModel, RunArgs, RunConfig, Settings};
 use crate::args::LeadArgs;
 use crate::checkpoints::{CheckpointFolder, InitialWeights};
 use crate::dataset;
+use crate::events::{Kind, Notice};
 use crate::machine::History;
 use crate::packed::PackedPages;
 use crate::store::{Embedded, RunRecord, RunStore, StoreError};
@@ -54,6 +56,30 @@ pub(crate) struct Plan {
     pub(crate) history: History,
     pub(crate) packed: PackedPages,
     pub(crate) checkpoints: CheckpointFolder,
+    /// Checkpoints that were found damaged.
+    damaged: Vec<Notice>,
+}
+
+impl Plan {
+    /// What a coordinator that begins to lead at `address` has to tell.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn notices(&self, address: SocketAddr) -> Result<Vec<Notice>, StoreError> {
+        let bounds = self.store.event_bounds()?;
+        let newest = self.store.events(bounds.next - 1, bounds.next)?;
+        let stopped = Kind::CoordinatorStopped.as_str();
+        let started = Notice::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: self.config.run_id.clone(),
+            address,
+            resumed_at: (!self.is_new).then(|| self.history.reported().step),
+            unclean: newest.last().is_some_and(|event| event.kind != stopped),
+        };
+        Ok(std::iter::once(started)
+            .chain(self.damaged.iter().cloned())
+            .collect())
+    }
 }
 
 /// How many workers the flags ask for.
@@ -142,8 +168,9 @@ impl Checked {
                 store.create_run(&RunRecord::new(config.clone()), initial.as_ref())?;
             }
         }
-        let history = verified_history(&store, &checkpoints, &config)?;
+        let (history, damaged) = verified_history(&store, &checkpoints, &config)?;
         Ok(Plan {
+            damaged,
             is_new: stored.is_none(),
             config,
             store,
@@ -319,13 +346,15 @@ fn check_budget(budget: u64, least: u64) -> Result<(), Refused> {
     )))
 }
 
-/// The history without checkpoints whose files are missing or changed.
+/// The history without checkpoints whose files are missing or changed, and
+/// those to tell of.
 fn verified_history(
     store: &RunStore,
     checkpoints: &CheckpointFolder,
     config: &RunConfig,
-) -> Result<History, Failure> {
+) -> Result<(History, Vec<Notice>), Failure> {
     let mut history = store.history()?;
+    let mut damaged = Vec::new();
     let mut sound = Vec::new();
     let kept = std::mem::take(&mut history.checkpoints);
     let found = checkpoints.verify_all(&kept);
@@ -342,10 +371,10 @@ fn verified_history(
                 .into());
             }
             Err(error) => {
-                tracing::warn!(
-                    "checkpoint {} is damaged and dropped: {error}",
-                    checkpoint.id
-                );
+                damaged.push(Notice::CheckpointDamaged {
+                    checkpoint: checkpoint.id.clone(),
+                    reason: error.to_string(),
+                });
                 store.forget_checkpoint(&checkpoint.id)?;
                 if fs::exists(checkpoints.path(&checkpoint.id)).unwrap_or(true) {
                     checkpoints.discard(&checkpoint.id);
@@ -360,5 +389,5 @@ fn verified_history(
             Refused::new("the run's initial weights are missing from its --state-dir").into(),
         );
     }
-    Ok(history)
+    Ok((history, damaged))
 }

@@ -18,10 +18,11 @@ use crate::args::LeadArgs;
 use crate::audit::order_of;
 use crate::checkpoints::CheckpointFolder;
 use crate::driver::{Driver, Handle};
+use crate::events::EventLog;
 use crate::loading;
 use crate::machine::{Event, Machine, Outcome, Settings, Status, Straggling};
 use crate::plan::{Checked, Plan, StateDir, workers};
-use crate::progress::{Progress, duration};
+use crate::progress::duration;
 use crate::services::{Hotkeys, RunContext, Shared};
 use crate::store::StoreError;
 
@@ -78,26 +79,26 @@ impl Coordinator {
         let plan = checked.plan(args).await?;
         // A loaded model is checkpoint zero by now.
         loading::discard(&args.state_dir);
-        announce(&plan, address);
+        announce(&plan);
+        let notices = plan.notices(address)?;
         let Plan {
             config,
             store,
             history,
             packed,
             checkpoints,
-            is_new: _,
+            ..
         } = plan;
+        let event_log = EventLog::new(store.event_bounds()?, args.keep_events);
         let settings = settings(args, &config)?;
         let order = order_of(&config).map_err(Refused::because)?;
         let started = Machine::start(settings, order, history, 0);
-        let progress = Progress::new(config.num_epochs);
-        let run_id = config.run_id.clone();
         let (driver, handle) = Driver::new(
             started,
             store.clone(),
             checkpoints.clone(),
-            progress,
-            run_id,
+            &config,
+            (event_log, notices),
         );
         let shared = Shared {
             handle: handle.clone(),
@@ -279,15 +280,14 @@ fn limits(args: &LeadArgs) -> v1::Limits {
     }
 }
 
-fn announce(plan: &Plan, address: SocketAddr) {
+/// What the run is; that it began or goes on is an event.
+fn announce(plan: &Plan) {
     let config = &plan.config;
-    let parameters = layout::parameter_count(&config.model);
-    let verb = if plan.is_new { "begins" } else { "continues" };
     tracing::info!(
-        parameters,
+        parameters = layout::parameter_count(&config.model),
         data = %config.data.source,
         pages = config.data.pages(),
-        "run {} {verb}; listening on {address}",
+        "run {}",
         config.run_id
     );
 }

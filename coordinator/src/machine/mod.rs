@@ -210,6 +210,11 @@ impl Machine {
         }
     }
 
+    /// Steps of the surviving lineage that are reported.
+    pub fn reported_steps(&self) -> u64 {
+        self.reports.reported().step
+    }
+
     fn on_tick(&mut self) {
         self.lose_silent_workers();
         self.expire_generation_deadline();

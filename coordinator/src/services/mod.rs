@@ -7,6 +7,7 @@
 mod checkpoints;
 mod cluster;
 mod context;
+mod events;
 mod operator;
 mod publishing;
 mod upload;

@@ -7,6 +7,7 @@
 
 mod bench;
 mod damage;
+mod events;
 mod loading;
 mod publishing;
 mod refusals;
