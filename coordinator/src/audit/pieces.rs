@@ -218,6 +218,7 @@ mod tests {
         for record in &generations {
             records.push(Record::Generation(KeptGeneration {
                 record: record.clone(),
+                instances: record.members.clone(),
                 reason: String::new(),
                 ended: true,
             }));

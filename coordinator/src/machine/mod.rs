@@ -214,6 +214,7 @@ impl Machine {
         self.lose_silent_workers();
         self.expire_generation_deadline();
         self.expect_stragglers();
+        self.expire_missing_reports();
         self.readmit_workers();
         self.expire_page_leases();
     }

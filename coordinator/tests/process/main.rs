@@ -10,6 +10,7 @@ mod damage;
 mod loading;
 mod publishing;
 mod refusals;
+mod store;
 mod training;
 mod uploads;
 mod worker;
