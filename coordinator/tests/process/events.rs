@@ -226,6 +226,7 @@ async fn a_follower_misses_nothing_and_sees_nothing_twice_over_a_killed_coordina
 async fn newest_sequence(connection: &Connection) -> u64 {
     let request = v1::EventsRequest {
         begin: Some(Begin::Last(1)),
+        follow: true,
         ..Default::default()
     };
     let mut answers = connection
