@@ -1,5 +1,8 @@
 //! The coordinator's command line.
 
+mod backup;
+mod store;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
@@ -9,7 +12,11 @@ use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
 
+use crate::checkpoints::CheckpointArgs;
 use crate::events::Kind;
+
+pub use backup::{BackupArgs, RestoreArgs};
+pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
 
 /// Leads a Peregrine training cluster.
 ///
@@ -48,6 +55,10 @@ pub enum Command {
     /// Compare what was fed to the model with the pages; fails on any
     /// difference.
     Audit(AuditArgs),
+    /// Write the run's records, as of one moment, to a file.
+    Backup(BackupArgs),
+    /// Put the records of a backup into a store, of either kind.
+    Restore(RestoreArgs),
 }
 
 /// Flags of a coordinator that leads a run.
@@ -93,6 +104,14 @@ pub struct LeadArgs {
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     pub run_id: Option<String>,
 
+    /// Where the run's records are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// Waiting for the lead.
+    #[command(flatten)]
+    pub election: ElectionArgs,
+
     /// What defines the run.
     #[command(flatten)]
     pub run: RunArgs,
@@ -104,6 +123,10 @@ pub struct LeadArgs {
     /// What to train on.
     #[command(flatten)]
     pub data: DataArgs,
+
+    /// When checkpoints are taken, and how many are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArgs,
 
     /// How patient to be.
     #[command(flatten)]
@@ -332,17 +355,26 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Whom to ask: a running coordinator, or the state of one that has stopped.
+/// Whom to ask: a running coordinator, or the state that it keeps.
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
 pub struct SubjectArgs {
     /// The running coordinator to ask.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with_all = ["state_dir", "store"],
+        required_unless_present_any = ["state_dir", "store"]
+    )]
     pub coordinator: Option<Address>,
 
-    /// The --state-dir of a coordinator that has stopped.
+    /// The --state-dir of a coordinator that has stopped; with --store, a folder
+    /// that holds its packed pages.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+
+    /// The --store, which may be in use.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Flags of `steps`.
@@ -358,7 +390,7 @@ pub struct StepsArgs {
 
     /// Print steps as they come until the run ends; one JSON object a line with
     /// --json.
-    #[arg(long, conflicts_with = "state_dir")]
+    #[arg(long, conflicts_with_all = ["state_dir", "store"])]
     pub follow: bool,
 
     /// Print one JSON array of objects.
@@ -387,7 +419,7 @@ pub struct EventsArgs {
 
     /// Print events as they come until the run is over, across restarts of the
     /// coordinator.
-    #[arg(long, conflicts_with = "state_dir")]
+    #[arg(long, conflicts_with_all = ["state_dir", "store"])]
     pub follow: bool,
 
     /// Print one JSON object a line.

@@ -18,10 +18,10 @@ use crate::checkpoints::CheckpointFolder;
 use crate::events::{Appended, Description, EventBounds, EventLog, Notice, describe};
 use crate::machine::{
     Answer, Effect, Event, Machine, Message, Millis, Outcome, Refusal, RequestId, SessionId,
-    Status, World,
+    Status, Verified, World,
 };
 use crate::progress::Progress;
-use crate::records::{Record, WorkerId};
+use crate::records::{Checkpoint, Record, WorkerId};
 use crate::services::refused;
 use crate::store::{RunStore, StoreError};
 
@@ -147,6 +147,9 @@ pub(crate) struct Driver {
     epochs: Option<u64>,
     started: Instant,
     inputs: mpsc::Receiver<Input>,
+    /// The way by which work in the background tells its result; it keeps
+    /// nothing alive.
+    own_inputs: mpsc::WeakSender<Input>,
     watchers: watch::Receiver<usize>,
     status: watch::Sender<Arc<Status>>,
     events: watch::Sender<EventBounds>,
@@ -179,6 +182,7 @@ impl Driver {
             epochs: config.num_epochs,
             started: Instant::now(),
             inputs: received,
+            own_inputs: inputs.downgrade(),
             watchers: watcher_counts,
             status,
             events,
@@ -330,6 +334,7 @@ impl Driver {
                     }
                 }
                 Effect::DeleteCheckpoint(checkpoint) => self.checkpoints.condemn(checkpoint),
+                Effect::VerifyCheckpoint(checkpoint) => self.verify(checkpoint),
                 Effect::Exit(outcome) => {
                     self.status.send_replace(Arc::new(self.machine.status()));
                     return Ok(Some(outcome));
@@ -395,8 +400,46 @@ impl Driver {
         outbound.try_send(Ok((world, message))).is_ok()
     }
 
+    /// Looks at a checkpoint's files in the background, and tells the machine.
+    fn verify(&self, checkpoint: Checkpoint) {
+        let checkpoints = self.checkpoints.clone();
+        let store = self.store.clone();
+        let inputs = self.own_inputs.clone();
+        tokio::task::spawn_blocking(move || {
+            let id = checkpoint.id.clone();
+            let verified = look_at(&checkpoints, &store, &checkpoint);
+            if let Some(inputs) = inputs.upgrade() {
+                let event = Event::CheckpointVerified { id, verified };
+                // The driver may have ended meanwhile.
+                let _ = inputs.blocking_send(Input::Event(event));
+            }
+        });
+    }
+
     fn sweep(&self) {
         let checkpoints = self.checkpoints.clone();
         tokio::task::spawn_blocking(move || checkpoints.sweep(false));
+    }
+}
+
+/// What the files of a checkpoint are. Not being able to tell is no damage.
+fn look_at(checkpoints: &CheckpointFolder, store: &RunStore, checkpoint: &Checkpoint) -> Verified {
+    let id = &checkpoint.id;
+    match checkpoints.verify(checkpoint) {
+        Ok(()) => Verified::Sound,
+        Err(damage) if damage.is_damage() => match store.rows() {
+            Ok(rows) => Verified::Damaged {
+                reason: damage.to_string(),
+                rows: rows.into_iter().collect(),
+            },
+            Err(error) => {
+                tracing::error!(%error, "checkpoint {id} is damaged ({damage}), and stays for now");
+                Verified::Sound
+            }
+        },
+        Err(error) => {
+            tracing::warn!(%error, "cannot look at the files of checkpoint {id}");
+            Verified::Sound
+        }
     }
 }

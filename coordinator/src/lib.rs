@@ -25,8 +25,10 @@
 
 pub mod args;
 pub mod audit;
+pub mod backup;
 pub mod checkpoints;
 pub mod commands;
+mod crash;
 mod dataset;
 mod driver;
 pub mod events;

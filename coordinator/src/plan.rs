@@ -21,8 +21,11 @@ use crate::store::{Embedded, RunRecord, RunStore, StoreError};
 
 /// Bytes of a parameter in a checkpoint: weights and two moments, in fp32.
 const BYTES_PER_PARAMETER: u64 = 3 * 4;
-/// Checkpoints on disk at the worst moment: latest, best, and one on its way in.
-const CHECKPOINTS_AT_ONCE: u64 = 3;
+/// Bytes of a checkpoint beside that: configurations and headers, generously.
+const BYTES_BESIDE_PARAMETERS: u64 = 1 << 20;
+/// Checkpoints beside the newest on disk at the worst moment: the best, and one
+/// on its way in.
+const BESIDE_THE_NEWEST: u64 = 2;
 /// Bytes of a packed page of web text.
 const BYTES_PER_PAGE: u64 = 140_000;
 /// Pages for which an endless run must have room at its start.
@@ -152,7 +155,8 @@ impl Checked {
         check_space(args, &config, &history)?;
         let packed = PackedPages::open(&state_dir.packed())?;
         let root = state_dir.checkpoints();
-        let checkpoints = CheckpointFolder::open(&root, &config.model, &history.checkpoints)?;
+        let checkpoints = CheckpointFolder::open(&root, &config.model, &history.checkpoints)?
+            .with_budget(args.checkpoints.disk.map(|budget| budget.0));
         match &stored {
             Some(record) if record.config == config => {}
             Some(_) => store.create_run(&RunRecord::new(config.clone()), None)?,
@@ -282,8 +286,13 @@ fn check_times(args: &LeadArgs) -> Result<(), Refused> {
 
 /// Opens the store of a state directory.
 pub(crate) fn open_store(state_dir: &StateDir<'_>) -> Result<RunStore, Failure> {
+    open_embedded(state_dir).map(RunStore::new)
+}
+
+/// Opens the keyspace of a state directory.
+pub(crate) fn open_embedded(state_dir: &StateDir<'_>) -> Result<Embedded, Failure> {
     match Embedded::open(&state_dir.store()) {
-        Ok(embedded) => Ok(RunStore::new(embedded)),
+        Ok(embedded) => Ok(embedded),
         Err(error @ StoreError::InUse { .. }) => Err(Refused::because(error).into()),
         Err(error) => Err(error.into()),
     }
@@ -297,11 +306,16 @@ fn draw_run_id() -> String {
 /// Checks that the disk holds what the run will need beyond what it has.
 fn check_space(args: &LeadArgs, config: &RunConfig, history: &History) -> Result<(), Refused> {
     let parameters = parameter_count(&config.model);
-    let checkpoints = CHECKPOINTS_AT_ONCE * BYTES_PER_PARAMETER * parameters;
     let initial = match config.init {
         Init::Scratch => 0,
         Init::Weights { .. } => 4 * parameters,
     };
+    let one = BYTES_PER_PARAMETER * parameters + BYTES_BESIDE_PARAMETERS;
+    let keep = u64::from(args.checkpoints.keep.get());
+    let budget = args.checkpoints.disk.map_or(u64::MAX, |budget| budget.0);
+    check_budget(budget, (1 + BESIDE_THE_NEWEST) * one + initial)?;
+    let checkpoints = (keep + BESIDE_THE_NEWEST).saturating_mul(one);
+    let checkpoints = checkpoints.saturating_add(initial).min(budget);
     let planned = config
         .num_epochs
         .map(|epochs| epochs.saturating_mul(config.pages_per_epoch));
@@ -310,11 +324,26 @@ fn check_space(args: &LeadArgs, config: &RunConfig, history: &History) -> Result
         .saturating_sub(history.rows.len() as u64)
         .saturating_mul(BYTES_PER_PAGE);
     let there: u64 = history.checkpoints.iter().map(|c| c.total_bytes()).sum();
-    let needed = (checkpoints + initial)
-        .saturating_sub(there)
-        .saturating_add(pages);
-    let purpose = "the latest and the best checkpoint, one on its way in, and packed pages";
-    cli::free_space("--state-dir", &args.state_dir, needed, purpose)
+    let needed = checkpoints.saturating_sub(there).saturating_add(pages);
+    let purpose = format!(
+        "the newest checkpoints (--keep-checkpoints {keep}), the best, one on its way in, and \
+         packed pages"
+    );
+    cli::free_space("--state-dir", &args.state_dir, needed, &purpose)
+}
+
+/// Checks that the newest checkpoint, the best, and one on its way in fit into
+/// the budget together: with less, some would never find room.
+fn check_budget(budget: u64, least: u64) -> Result<(), Refused> {
+    if budget >= least {
+        return Ok(());
+    }
+    // Rounded up, so that what is proposed is enough.
+    let gib = (least as f64 / (1_u64 << 30) as f64 * 100.0).ceil() / 100.0;
+    Err(Refused::new(format!(
+        "--checkpoint-disk-gib: the latest checkpoint of this model, the best, and one on its way \
+         in take {gib:.2} GiB; allow at least that"
+    )))
 }
 
 /// The history without checkpoints whose files are missing or changed, and
@@ -327,9 +356,12 @@ fn verified_history(
     let mut history = store.history()?;
     let mut damaged = Vec::new();
     let mut sound = Vec::new();
-    for checkpoint in std::mem::take(&mut history.checkpoints) {
-        match checkpoints.verify(&checkpoint) {
+    let kept = std::mem::take(&mut history.checkpoints);
+    let found = checkpoints.verify_all(&kept);
+    for (checkpoint, found) in kept.into_iter().zip(found) {
+        match found {
             Ok(()) => sound.push(checkpoint),
+            Err(error) if !error.is_damage() => return Err(error.into()),
             Err(error) if checkpoint.is_initial() => {
                 return Err(Refused::new(format!(
                     "the run's initial weights are damaged: {error}; restore {}, or start a new \

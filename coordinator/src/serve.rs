@@ -263,6 +263,7 @@ fn settings(args: &LeadArgs, config: &run::RunConfig) -> Result<Settings, Refuse
         pause_ms: args.times.collective_ms.max(defaults.pause_ms),
         page_lease_ms: args.times.page_lease_ms,
         rows_ahead_ms: args.times.rows_ahead_ms,
+        keep_checkpoints: args.checkpoints.keep,
         keep_serving: args.keep_serving,
         ..defaults
     })
@@ -274,6 +275,8 @@ fn limits(args: &LeadArgs) -> v1::Limits {
         lease_ms: args.times.lease_ms,
         collective_ms: args.times.collective_ms,
         rows_ahead_ms: args.times.rows_ahead_ms,
+        checkpoint_steps: args.checkpoints.every_steps,
+        checkpoint_ms: args.checkpoints.every_ms.0,
     }
 }
 

@@ -32,9 +32,11 @@
 
 pub mod args;
 mod book;
+mod cadence;
 mod checkpoint;
 mod control;
 pub mod device;
+mod fault;
 mod feeder;
 mod identity;
 mod page_store;

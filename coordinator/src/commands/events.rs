@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use super::{StoppedRun, call_failed, connect};
+use super::{StoredRun, call_failed, connect};
 use crate::args::EventsArgs;
 use crate::store::RunStore;
 
@@ -23,7 +23,7 @@ const RECONNECTING: RetryPolicy = RetryPolicy {
     give_up_after: None,
 };
 
-/// Events read from a stopped run's store at a time.
+/// Events read from a store at a time.
 const EVENTS_AT_ONCE: u64 = 4096;
 /// The last millisecond that dates are written for: of the year 9999.
 const LATEST_UNIX_MS: u64 = 253_402_300_799_999;
@@ -33,8 +33,7 @@ const LATEST_UNIX_MS: u64 = 253_402_300_799_999;
 /// # Errors
 /// If the coordinator cannot be reached, or its state cannot be read.
 pub async fn events(args: EventsArgs, shutdown: CancellationToken) -> Result<(), Failure> {
-    if let Some(directory) = &args.subject.state_dir {
-        let run = StoppedRun::open(directory)?;
+    if let Some(run) = StoredRun::open(&args.subject).await? {
         return print_stored(&run.store, &args);
     }
     let Some(address) = &args.subject.coordinator else {

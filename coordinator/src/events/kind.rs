@@ -78,6 +78,10 @@ kinds! {
     CheckpointDropped => "checkpoint-dropped", Debug;
     /// A checkpoint's files are damaged, and it is dropped.
     CheckpointDamaged => "checkpoint-damaged", Warning;
+    /// A checkpoint that cannot be read turned out to be whole.
+    CheckpointSound => "checkpoint-sound", Warning;
+    /// There is no room for a checkpoint.
+    CheckpointRefused => "checkpoint-refused", Warning;
     /// A page can never be read.
     PageSkipped => "page-skipped", Warning;
     /// A page could not be prepared this time.

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::describe::checkpoint_damaged;
 use super::{Description, Kind, Severity};
 use crate::machine::Outcome;
 use crate::records::CheckpointId;
@@ -104,12 +105,9 @@ impl Notice {
                 .with("former", former.clone())
                 .with("steps", *steps)
             }
-            Notice::CheckpointDamaged { checkpoint, reason } => Description::new(
-                Kind::CheckpointDamaged,
-                format!("checkpoint {checkpoint} is damaged and dropped: {reason}"),
-            )
-            .with("checkpoint", checkpoint.0.as_str())
-            .with("reason", reason.as_str()),
+            Notice::CheckpointDamaged { checkpoint, reason } => {
+                checkpoint_damaged(checkpoint, reason)
+            }
             Notice::Stopped { outcome, steps } => {
                 let (word, reason, severity) = match outcome {
                     Outcome::Complete => ("complete", "the run is complete", Severity::Info),

@@ -132,6 +132,17 @@ fn happenings() -> Vec<Happening> {
             checkpoint,
             best: true,
         },
+        Happening::CheckpointRefused {
+            reason: reason.clone(),
+        },
+        Happening::CheckpointDamaged {
+            id: CheckpointId::of(41, 3),
+            reason: reason.clone(),
+        },
+        Happening::CheckpointSound {
+            id: CheckpointId::of(41, 3),
+            doubt: "the connection broke".to_owned(),
+        },
         Happening::CheckpointDropped {
             id: CheckpointId::of(41, 3),
         },

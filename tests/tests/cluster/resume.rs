@@ -45,6 +45,14 @@ fn last_checkpoint(cluster: &TestCluster, steps: usize) -> Vec<(String, String)>
     files
 }
 
+/// The same for two workers, with checkpoints in the middle of epochs. Sums of
+/// two numbers do not depend on their order.
+fn run_of_two(cluster: &TestCluster) -> Run {
+    let mut run = run(cluster).with_workers(2);
+    run.more.push("--checkpoint-every-steps=3".to_owned());
+    run
+}
+
 /// One worker on one thread: nothing of its arithmetic is left to chance.
 fn run(cluster: &TestCluster) -> Run {
     Run {
@@ -58,7 +66,7 @@ fn run(cluster: &TestCluster) -> Run {
     }
 }
 
-fn undisturbed() -> Outcome {
+fn undisturbed(run: fn(&TestCluster) -> Run) -> Outcome {
     let mut cluster = TestCluster::new();
     let run = run(&cluster);
     cluster.start(&run);
@@ -78,7 +86,7 @@ fn a_cluster_that_was_stopped_goes_on_bit_for_bit() {
     cluster.complete();
     let resumed = outcome(&cluster);
     assert!(resumed.losses.len() > before);
-    assert_eq!(resumed, undisturbed());
+    assert_eq!(resumed, undisturbed(self::run));
 }
 
 #[test]
@@ -100,7 +108,7 @@ fn a_cluster_that_was_killed_goes_on_from_its_latest_checkpoint() {
     cluster.complete();
     let resumed = outcome(&cluster);
     assert!(resumed.losses.len() > first_epoch);
-    assert_eq!(resumed, undisturbed());
+    assert_eq!(resumed, undisturbed(self::run));
 }
 
 #[test]
@@ -113,5 +121,28 @@ fn workers_wait_for_a_coordinator_that_was_killed() {
 
     cluster.restart_coordinator(&run.flags()).unwrap();
     cluster.complete();
-    assert_eq!(outcome(&cluster), undisturbed());
+    assert_eq!(outcome(&cluster), undisturbed(self::run));
+}
+
+#[test]
+fn a_cluster_of_two_that_is_killed_within_epochs_goes_on_bit_for_bit() {
+    let mut cluster = TestCluster::new();
+    let run = run_of_two(&cluster);
+    cluster.start(&run);
+    // Each time it has come further than the last checkpoint, which is not at
+    // an epoch's end; the ledger goes back with the weights.
+    for (steps, checkpoint) in [(5, "step-00000003-"), (11, "step-00000009-")] {
+        cluster.wait_for_steps(steps);
+        let is_there = cluster.checkpoints().iter().any(|path| {
+            let name = path.file_name().unwrap().to_string_lossy();
+            name.as_ref() >= checkpoint
+        });
+        assert!(is_there, "{:?}", cluster.checkpoints());
+        for process in cluster.processes() {
+            process.kill();
+        }
+        cluster.start(&run);
+    }
+    cluster.complete();
+    assert_eq!(outcome(&cluster), undisturbed(run_of_two));
 }

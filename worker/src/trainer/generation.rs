@@ -45,6 +45,9 @@ pub(super) enum Broken {
     Feed(#[from] FeedError),
     #[error(transparent)]
     Metrics(#[from] super::metrics::MetricsError),
+    /// Nobody can restore from it as it arrives; the coordinator looks at it.
+    #[error("checkpoint {id} cannot be restored: {problem}")]
+    Checkpoint { id: String, problem: String },
     #[error("{0}")]
     Protocol(String),
     /// Every rank comes to the same conclusion.
@@ -146,6 +149,7 @@ impl Trainer {
             data.clone(),
             &self.runtime,
         );
+        writer.begin_at(base);
         let mut best = form.best.map(|best| best.loss);
         let mut epoch_loss = EpochLoss::default();
         let mut skips = Skips::default();
@@ -178,6 +182,10 @@ impl Trainer {
                     std::mem::take(&mut epoch_loss),
                     &mut best,
                 )?;
+                done.times.checkpoint = checkpoint.as_secs_f64();
+            } else if world.rank == 0 && done.metrics.pausing == 0 && writer.is_due(step.after()) {
+                let checkpoint =
+                    self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
                 done.times.checkpoint = checkpoint.as_secs_f64();
             }
             throughput.note(&world, &done);

@@ -89,6 +89,7 @@ impl Trainer {
         let mut writer = Writer::start(
             self.connection.clone(),
             Arc::clone(&self.identity),
+            &self.limits,
             &self.runtime,
         );
         // Before it interrupts anyone.
