@@ -1,6 +1,6 @@
 //! Who prepares which page: each page once, ahead of the steps that need it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ledger::{Ordinal, PageId, PageRow, Slot};
@@ -58,8 +58,8 @@ impl Assignments {
     }
 
     /// How many pages each worker prepares.
-    fn outstanding(&self) -> HashMap<&WorkerId, usize> {
-        let mut outstanding = HashMap::new();
+    fn outstanding(&self) -> BTreeMap<&WorkerId, usize> {
+        let mut outstanding = BTreeMap::new();
         for lease in self.leases.values() {
             *outstanding.entry(&lease.worker).or_default() += 1;
         }

@@ -1,6 +1,6 @@
 //! A generation, and what its members say while it lasts.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::Machine;
@@ -18,7 +18,7 @@ pub(super) struct Generation {
     /// In rank order. Nobody is added or removed while the generation lasts.
     pub(super) seats: Vec<Seat>,
     /// Where each worker sits: every message of a member asks.
-    ranks: HashMap<WorkerId, usize>,
+    ranks: BTreeMap<WorkerId, usize>,
     pub(super) stage: Stage,
     /// When patience with the stage ends.
     pub(super) deadline: Option<Millis>,

@@ -79,8 +79,7 @@ impl Cluster for Shared {
         tokio::spawn(shared.listen(inbound, outbound));
         let run = self.run.clone();
         let messages = ReceiverStream::new(messages).map(move |message| {
-            let (world, message) = message?;
-            Ok(wire::to_worker(run.id(), world, message))
+            message.map(|(world, message)| wire::to_worker(run.id(), world, message))
         });
         Ok(Response::new(Box::pin(messages)))
     }
