@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{Description, Kind, Severity};
 use crate::machine::{Happening, Origin};
 use crate::progress::duration;
-use crate::records::{Checkpoint, CheckpointId, Evaluation, Reported, WorkerId};
+use crate::records::{Checkpoint, Evaluation, Reported, WorkerId};
 
 /// Members that a sentence names.
 const MEMBERS_NAMED: usize = 8;
@@ -131,22 +131,27 @@ pub fn describe(happening: &Happening, epochs: Option<u64>) -> Description {
         }
         Happening::Evaluated { evaluation, best } => evaluated(evaluation, *best),
         Happening::CheckpointKept { checkpoint, best } => kept(checkpoint, *best),
-        Happening::CheckpointRefused { reason } => {
-            Description::new(Kind::CheckpointRefused, reason.as_str())
-                .with("reason", reason.as_str())
-        }
-        Happening::CheckpointDamaged { id, reason } => checkpoint_damaged(id, reason),
-        Happening::CheckpointSound { id, doubt } => Description::new(
-            Kind::CheckpointSound,
-            format!("checkpoint {id} could not be read ({doubt}), but its files are whole"),
-        )
-        .with("checkpoint", id.0.as_str())
-        .with("doubt", doubt.as_str()),
         Happening::CheckpointDropped { id } => Description::new(
             Kind::CheckpointDropped,
             format!("checkpoint {id} dropped: it is no longer needed"),
         )
         .with("checkpoint", id.0.as_str()),
+        Happening::CheckpointDamaged { id, reason } => Description::new(
+            Kind::CheckpointDamaged,
+            format!("checkpoint {id} is damaged and dropped: {reason}"),
+        )
+        .with("checkpoint", id.0.as_str())
+        .with("reason", reason.as_str()),
+        Happening::CheckpointSound { id, doubt } => Description::new(
+            Kind::CheckpointSound,
+            format!("checkpoint {id} could not be read ({doubt}), but its files are whole"),
+        )
+        .with("checkpoint", id.0.as_str())
+        .with("reason", doubt.as_str()),
+        Happening::CheckpointRefused { reason } => {
+            Description::new(Kind::CheckpointRefused, reason.clone())
+                .with("reason", reason.as_str())
+        }
         Happening::PageSkipped { slot, page, reason } => Description::new(
             Kind::PageSkipped,
             format!("{page} ({slot}) is skipped: {reason}"),
@@ -281,16 +286,6 @@ fn kept(checkpoint: &Checkpoint, best: bool) -> Description {
             checkpoint.evaluation.map(|evaluation| evaluation.loss),
         )
         .with("best", best)
-}
-
-/// A checkpoint that cannot be used, whoever noticed.
-pub(super) fn checkpoint_damaged(id: &CheckpointId, reason: &str) -> Description {
-    Description::new(
-        Kind::CheckpointDamaged,
-        format!("checkpoint {id} is damaged and dropped: {reason}"),
-    )
-    .with("checkpoint", id.0.as_str())
-    .with("reason", reason)
 }
 
 fn best_so_far(best: bool) -> &'static str {

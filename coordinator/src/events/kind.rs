@@ -78,9 +78,9 @@ kinds! {
     CheckpointDropped => "checkpoint-dropped", Debug;
     /// A checkpoint's files are damaged, and it is dropped.
     CheckpointDamaged => "checkpoint-damaged", Warning;
-    /// A checkpoint that cannot be read turned out to be whole.
+    /// A checkpoint could not be restored, and its files are whole.
     CheckpointSound => "checkpoint-sound", Warning;
-    /// There is no room for a checkpoint.
+    /// A checkpoint was not taken in.
     CheckpointRefused => "checkpoint-refused", Warning;
     /// A page can never be read.
     PageSkipped => "page-skipped", Warning;

@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use super::describe::checkpoint_damaged;
 use super::{Description, Kind, Severity};
 use crate::machine::Outcome;
 use crate::records::CheckpointId;
@@ -105,9 +104,12 @@ impl Notice {
                 .with("former", former.clone())
                 .with("steps", *steps)
             }
-            Notice::CheckpointDamaged { checkpoint, reason } => {
-                checkpoint_damaged(checkpoint, reason)
-            }
+            Notice::CheckpointDamaged { checkpoint, reason } => Description::new(
+                Kind::CheckpointDamaged,
+                format!("checkpoint {checkpoint} is damaged and dropped: {reason}"),
+            )
+            .with("checkpoint", checkpoint.0.as_str())
+            .with("reason", reason.as_str()),
             Notice::Stopped { outcome, steps } => {
                 let (word, reason, severity) = match outcome {
                     Outcome::Complete => ("complete", "the run is complete", Severity::Info),

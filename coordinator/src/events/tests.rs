@@ -132,8 +132,8 @@ fn happenings() -> Vec<Happening> {
             checkpoint,
             best: true,
         },
-        Happening::CheckpointRefused {
-            reason: reason.clone(),
+        Happening::CheckpointDropped {
+            id: CheckpointId::of(41, 3),
         },
         Happening::CheckpointDamaged {
             id: CheckpointId::of(41, 3),
@@ -141,10 +141,10 @@ fn happenings() -> Vec<Happening> {
         },
         Happening::CheckpointSound {
             id: CheckpointId::of(41, 3),
-            doubt: "the connection broke".to_owned(),
+            doubt: reason.clone(),
         },
-        Happening::CheckpointDropped {
-            id: CheckpointId::of(41, 3),
+        Happening::CheckpointRefused {
+            reason: reason.clone(),
         },
         Happening::PageSkipped {
             slot,

@@ -159,6 +159,12 @@ impl Bench {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// What comes of a subcommand.
+    pub(crate) fn command_output(&self, arguments: &[&str]) -> Output {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        self.command(&arguments).output().unwrap()
+    }
+
     /// What a subcommand prints, if it succeeds.
     pub(crate) fn say(&self, arguments: &[&str]) -> String {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
@@ -166,12 +172,6 @@ impl Bench {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{said}");
         String::from_utf8(output.stdout).unwrap()
-    }
-
-    /// What comes of a subcommand.
-    pub(crate) fn command_output(&self, arguments: &[&str]) -> Output {
-        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        self.command(&arguments).output().unwrap()
     }
 
     /// What a subcommand prints as JSON about the stopped run, and whether it

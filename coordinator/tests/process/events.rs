@@ -226,6 +226,7 @@ async fn a_follower_misses_nothing_and_sees_nothing_twice_over_a_killed_coordina
 async fn newest_sequence(connection: &Connection) -> u64 {
     let request = v1::EventsRequest {
         begin: Some(Begin::Last(1)),
+        follow: true,
         ..Default::default()
     };
     let mut answers = connection
@@ -234,7 +235,13 @@ async fn newest_sequence(connection: &Connection) -> u64 {
         .await
         .unwrap()
         .into_inner();
-    answers.message().await.unwrap().unwrap().events[0].sequence
+    // The first answer of a run that has only begun may hold none.
+    loop {
+        let answer = answers.message().await.unwrap().unwrap();
+        if let Some(event) = answer.events.first() {
+            return event.sequence;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
