@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use proto::v1;
 use run::RunConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
@@ -25,7 +24,6 @@ use crate::progress::Progress;
 use crate::records::{Checkpoint, Record, WorkerId};
 use crate::services::refused;
 use crate::store::{RunStore, StoreError};
-use crate::wire;
 
 /// Events that wait while a batch becomes durable.
 const EVENTS_AHEAD: usize = 4096;
@@ -37,8 +35,9 @@ const TICKS_PER_SWEEP: u64 = 50;
 /// Messages that wait for one worker. One that falls so far behind is gone.
 pub(crate) const MESSAGES_AHEAD: usize = 1024;
 
-/// The way to a worker, or why it is cut.
-pub(crate) type Outbound = mpsc::Sender<Result<v1::CoordinatorMessage, RpcStatus>>;
+/// The way to a worker, or why it is cut. Messages are put into the protocol's
+/// words where they leave, so that those that wait are small.
+pub(crate) type Outbound = mpsc::Sender<Result<(World, Message), RpcStatus>>;
 
 enum Input {
     Event(Event),
@@ -144,7 +143,6 @@ pub(crate) struct Driver {
     /// What the coordinator itself has to tell first.
     notices: Vec<Notice>,
     event_log: EventLog,
-    run_id: String,
     /// Epochs of the run, if it ends.
     epochs: Option<u64>,
     started: Instant,
@@ -181,7 +179,6 @@ impl Driver {
             progress: Progress::default(),
             notices,
             event_log,
-            run_id: config.run_id.clone(),
             epochs: config.num_epochs,
             started: Instant::now(),
             inputs: received,
@@ -400,8 +397,7 @@ impl Driver {
             // Closed already; the machine hears of it in its turn.
             return true;
         };
-        let message = wire::to_worker(&self.run_id, world, message);
-        outbound.try_send(Ok(message)).is_ok()
+        outbound.try_send(Ok((world, message))).is_ok()
     }
 
     /// Looks at a checkpoint's files in the background, and tells the machine.

@@ -23,7 +23,7 @@ const RECONNECTING: RetryPolicy = RetryPolicy {
     give_up_after: None,
 };
 
-/// Events read from a stopped run's store at a time.
+/// Events read from a store at a time.
 const EVENTS_AT_ONCE: u64 = 4096;
 /// The last millisecond that dates are written for: of the year 9999.
 const LATEST_UNIX_MS: u64 = 253_402_300_799_999;

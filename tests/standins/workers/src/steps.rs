@@ -51,7 +51,7 @@ impl SharedRun {
         let order = OrderConfig {
             seed: config.seed,
             total_pages: config.data.pages(),
-            evaluation_pages: config.eval_pages,
+            evaluation_pages: u32::try_from(config.eval_pages)?,
             pages_per_epoch: config.pages_per_epoch,
         };
         let batch = NonZeroU32::new(config.global_batch).context("a global batch of 0")?;

@@ -141,10 +141,12 @@ impl Worker {
                 Some(at) => sleep_until(at),
                 None => sleep_until(next_heartbeat),
             };
+            // A copy: nothing may be borrowed while waiting.
+            let phase_now = *phase.borrow();
             tokio::select! {
                 message = self.incoming.message() => {
                     let obeyed = match message {
-                        Ok(Some(message)) => self.obey(message, *phase.borrow()).await,
+                        Ok(Some(message)) => self.obey(message, phase_now).await,
                         Ok(None) => Err(anyhow::anyhow!("the coordinator hung up")),
                         Err(status) => Err(status.into()),
                     };
@@ -156,9 +158,9 @@ impl Worker {
                 }
                 () = sleep_until(next_heartbeat) => {
                     next_heartbeat += self.times.heartbeat;
-                    self.send_heartbeat(*phase.borrow()).await;
+                    self.send_heartbeat(phase_now).await;
                 }
-                () = still, if next_report.is_some() => self.send_report(*phase.borrow()).await,
+                () = still, if next_report.is_some() => self.send_report(phase_now).await,
                 changed = phase.changed() => {
                     if changed.is_err() || *phase.borrow_and_update() == Phase::Over {
                         return self.counted;
