@@ -1,6 +1,7 @@
 //! A coordinator that leads: from a planned run to the services that answer for
 //! it.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -13,10 +14,11 @@ use crate::args::LeadArgs;
 use crate::audit::order_of;
 use crate::checkpoints::CheckpointFolder;
 use crate::driver::{Driver, Handle};
+use crate::events::EventLog;
 use crate::machine::{Event, Machine, Outcome, Settings, Status, Straggling};
 use crate::mirror::{Elsewhere, Lacking, recover};
 use crate::plan::{Plan, workers};
-use crate::progress::{Progress, duration};
+use crate::progress::duration;
 use crate::server::{Leading, Tenure};
 use crate::services::{Hotkeys, RunContext, Shared};
 use crate::store::StoreError;
@@ -35,13 +37,16 @@ impl Lead {
     /// Begins to decide. Nobody hears of it before [`Lead::leading`] answers.
     ///
     /// # Errors
-    /// Refused if the flags and the run make no machine.
+    /// Refused if the flags and the run make no machine; if the store cannot be
+    /// read.
     pub(crate) fn begin(
         args: &LeadArgs,
         plan: Plan,
+        address: SocketAddr,
         tenure: Tenure,
         elsewhere: Elsewhere,
     ) -> Result<Lead, Failure> {
+        let notices = plan.notices(address)?;
         let Plan {
             config,
             store,
@@ -50,26 +55,25 @@ impl Lead {
             checkpoints,
             absent,
             holds,
-            is_new: _,
+            ..
         } = plan;
+        let event_log = EventLog::new(store.event_bounds()?, args.keep_events);
         let settings = settings(args, &config)?;
         let order = order_of(&config).map_err(Refused::because)?;
         let started = Machine::start(settings, order, history, 0);
-        let progress = Progress::new(config.num_epochs);
-        let run_id = config.run_id.clone();
         elsewhere.await_all(&absent);
         let lacking = Lacking {
             store: store.clone(),
             folder: checkpoints.clone(),
-            run_id: run_id.clone(),
+            run_id: config.run_id.clone(),
             checkpoints: absent,
         };
         let (driver, handle) = Driver::new(
             started,
             store.clone(),
             checkpoints.clone(),
-            progress,
-            run_id,
+            &config,
+            (event_log, notices),
         );
         let run = Arc::new(RunContext {
             config_json: config.to_json(),

@@ -32,6 +32,7 @@ mod crash;
 mod dataset;
 mod driver;
 mod election;
+pub mod events;
 mod foreseen;
 mod lead;
 mod loading;

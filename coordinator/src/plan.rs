@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -13,6 +14,7 @@ use run::{Init, LoadedModel, RunArgs, RunConfig, Settings};
 use crate::args::LeadArgs;
 use crate::checkpoints::{CheckpointFolder, InitialWeights};
 use crate::dataset;
+use crate::events::{Kind, Notice};
 use crate::foreseen::Foreseen;
 use crate::machine::History;
 use crate::mirror::set_aside;
@@ -61,6 +63,8 @@ pub(crate) struct Plan {
     pub(crate) absent: Vec<Checkpoint>,
     /// Hotkeys that were lent.
     pub(crate) holds: Vec<Hold>,
+    /// Checkpoints that were found damaged.
+    damaged: Vec<Notice>,
 }
 
 /// Whose the state directory is.
@@ -74,6 +78,28 @@ enum Disk {
         /// every file.
         followed: bool,
     },
+}
+
+impl Plan {
+    /// What a coordinator that begins to lead at `address` has to tell.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn notices(&self, address: SocketAddr) -> Result<Vec<Notice>, StoreError> {
+        let bounds = self.store.event_bounds()?;
+        let newest = self.store.events(bounds.next - 1, bounds.next)?;
+        let stopped = Kind::CoordinatorStopped.as_str();
+        let started = Notice::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: self.config.run_id.clone(),
+            address,
+            resumed_at: (!self.is_new).then(|| self.history.reported().step),
+            unclean: newest.last().is_some_and(|event| event.kind != stopped),
+        };
+        Ok(std::iter::once(started)
+            .chain(self.damaged.iter().cloned())
+            .collect())
+    }
 }
 
 /// How many workers the flags ask for.
@@ -200,14 +226,19 @@ impl Checked {
                 history.checkpoints.extend(initial);
             }
         }
-        let absent = match disk {
+        let (absent, damaged) = match disk {
             Disk::Own => {
-                history = verified_history(&store, history, &checkpoints, &config)?;
-                Vec::new()
+                let verified = verified_history(&store, history, &checkpoints, &config)?;
+                history = verified.0;
+                (Vec::new(), verified.1)
             }
-            Disk::OneOfSeveral { followed } => set_aside(&mut history, &checkpoints, followed),
+            Disk::OneOfSeveral { followed } => {
+                let absent = set_aside(&mut history, &checkpoints, followed);
+                (absent, Vec::new())
+            }
         };
         Ok(Plan {
+            damaged,
             is_new: stored.is_none(),
             absent,
             holds: store.holds()?,
@@ -391,13 +422,15 @@ pub(crate) async fn read_run(store: &RunStore) -> Result<Option<RunRecord>, Fail
     Ok(read.map_err(anyhow::Error::from)??)
 }
 
-/// The history without checkpoints whose files are missing or changed.
+/// The history without checkpoints whose files are missing or changed, and
+/// those to tell of.
 fn verified_history(
     store: &RunStore,
     mut history: History,
     checkpoints: &CheckpointFolder,
     config: &RunConfig,
-) -> Result<History, Failure> {
+) -> Result<(History, Vec<Notice>), Failure> {
+    let mut damaged = Vec::new();
     let mut sound = Vec::new();
     let kept = std::mem::take(&mut history.checkpoints);
     let found = checkpoints.verify_all(&kept);
@@ -414,10 +447,10 @@ fn verified_history(
                 .into());
             }
             Err(error) => {
-                tracing::warn!(
-                    "checkpoint {} is damaged and dropped: {error}",
-                    checkpoint.id
-                );
+                damaged.push(Notice::CheckpointDamaged {
+                    checkpoint: checkpoint.id.clone(),
+                    reason: error.to_string(),
+                });
                 store.forget_checkpoint(&checkpoint.id)?;
                 if fs::exists(checkpoints.path(&checkpoint.id)).unwrap_or(true) {
                     checkpoints.discard(&checkpoint.id);
@@ -432,5 +465,5 @@ fn verified_history(
             Refused::new("the run's initial weights are missing from its --state-dir").into(),
         );
     }
-    Ok(history)
+    Ok((history, damaged))
 }

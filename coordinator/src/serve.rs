@@ -100,9 +100,10 @@ impl Coordinator {
             address: String::new(),
         };
         let server = Server::start(listener, roles, coordinating).await?;
-        announce(&plan, server.address());
+        announce(&plan);
         let elsewhere = Elsewhere::new(standbys, holdings);
-        let lead = Lead::begin(args, plan, Tenure::for_life(), elsewhere)?;
+        let address = server.address();
+        let lead = Lead::begin(args, plan, address, Tenure::for_life(), elsewhere)?;
         server.lead(lead.leading()).await;
         Ok(Coordinator { server, lead })
     }
@@ -156,15 +157,14 @@ pub(crate) async fn with_loaded_model(
     Ok(args)
 }
 
-pub(crate) fn announce(plan: &Plan, address: SocketAddr) {
+/// What the run is; that it began or goes on is an event.
+pub(crate) fn announce(plan: &Plan) {
     let config = &plan.config;
-    let parameters = layout::parameter_count(&config.model);
-    let verb = if plan.is_new { "begins" } else { "continues" };
     tracing::info!(
-        parameters,
+        parameters = layout::parameter_count(&config.model),
         data = %config.data.source,
         pages = config.data.pages(),
-        "run {} {verb}; listening on {address}",
+        "run {}",
         config.run_id
     );
 }

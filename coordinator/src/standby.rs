@@ -252,8 +252,9 @@ impl<E: Elections> Candidate<E> {
     /// From the records to a run that is led.
     async fn begin(&mut self, office: &E::Office, tenure: Tenure) -> Result<Lead, Failure> {
         let plan = self.plan(office).await?;
-        announce(&plan, self.server.address());
-        Lead::begin(&self.args, plan, tenure, self.elsewhere.clone())
+        announce(&plan);
+        let address = self.server.address();
+        Lead::begin(&self.args, plan, address, tenure, self.elsewhere.clone())
     }
 
     async fn plan(&mut self, office: &E::Office) -> Result<Plan, Failure> {

@@ -1,7 +1,7 @@
-//! Faults of feeding that a test can order, to see that the audit finds them.
+//! Faults that a test can order, to see that the cluster and the audit find them.
 //!
 //! `PEREGRINE_FAULT=feed-twice@7` changes what this worker feeds to its model in
-//! step 7; see [`Fault`]. A build without debug assertions has none of it.
+//! step 7, and `hang@7` lets it get no further; see [`Fault`]. A build without debug assertions has none of it.
 
 use std::borrow::Cow;
 
@@ -45,6 +45,8 @@ enum Fault {
     None,
     /// The last micro-batch not at all, once in this process's life.
     Short,
+    /// Nothing ever again: as when a kernel hangs.
+    Hang,
 }
 
 #[cfg(debug_assertions)]
@@ -60,6 +62,7 @@ impl Fault {
             "feed-other" => Some(Fault::Other),
             "feed-none" => Some(Fault::None),
             "feed-short" => Some(Fault::Short),
+            "hang" => Some(Fault::Hang),
             _ => None,
         }
     }
@@ -76,6 +79,9 @@ impl Fault {
                 fed.push(first.clone());
             }
             Fault::Other => fed[0].ids.rotate_left(1),
+            Fault::Hang => loop {
+                std::thread::park();
+            },
             Fault::None | Fault::Short => {
                 fed.pop();
             }

@@ -47,5 +47,6 @@ pub mod source;
 mod start;
 mod supervisor;
 mod trainer;
+mod watchdog;
 
 pub use start::run;

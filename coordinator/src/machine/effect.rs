@@ -1,5 +1,7 @@
 //! What a coordinator does about what happened.
 
+use std::sync::Arc;
+
 use ledger::{Cursor, PageId, PageRow, Slot};
 
 use super::event::{Millis, RequestId, SessionId, World};
@@ -165,8 +167,9 @@ pub struct Form {
     pub parent: Option<u64>,
     /// Where it begins.
     pub base: Cursor,
-    /// In rank order.
-    pub members: Vec<FormMember>,
+    /// In rank order. Every member is told of every other, so it is one list for
+    /// all of them.
+    pub members: Arc<[FormMember]>,
     /// Where the state at `base` comes from.
     pub origin: Origin,
     /// The best evaluation among durable checkpoints.

@@ -5,7 +5,9 @@ use ledger::{Cursor, GenerationRecord, Ordinal};
 use super::Machine;
 use super::effect::{Form, FormMember, Message};
 use super::ending::RunState;
-use super::formation::{Basis, Candidate, Others, choose_basis, choose_members, survives};
+use super::formation::{
+    Basis, Candidate, Others, check_enough, choose_basis, choose_members, survives,
+};
 use super::generation::{Generation, Leave, SeatState, Stage};
 use super::happening::Happening;
 use super::members::{Applied, Member, Standing};
@@ -49,7 +51,7 @@ impl Machine {
         if let Some(doubt) = self.checkpoint_in_doubt() {
             return Err(Obstacle::Wait(doubt));
         }
-        let candidates = self.candidates();
+        let ready = self.ready().count();
         let patience = self.settings.abort_ms;
         if self.members.returning(self.now, patience) {
             return Err(Obstacle::Moment);
@@ -64,15 +66,15 @@ impl Machine {
             }
             self.bury(predecessor.number);
         }
-        let wanted = self.wanted_workers(candidates.len());
+        let wanted = self.wanted_workers(ready);
         let seats = self.settings.max_workers.get() as usize;
         let usable = |applied: &Applied| self.usable_state(applied);
         let others = Others {
-            preparing: self.preparing_workers(candidates.len()),
+            preparing: self.preparing_workers(ready),
             set_aside: self.workers_set_aside(),
         };
-        let members = choose_members(candidates, wanted, seats, &others, usable);
-        let members = members.map_err(Obstacle::Wait)?;
+        check_enough(ready, wanted, &others).map_err(Obstacle::Wait)?;
+        let members = choose_members(self.candidates(), seats, usable);
         if let Some(member) = members.iter().find(|member| self.owes_reports(member)) {
             return Err(Obstacle::Wait(format!(
                 "waiting for reports of the steps that worker {} has applied",
@@ -83,13 +85,20 @@ impl Machine {
     }
 
     /// Workers that could be members of a generation now.
+    fn ready(&self) -> impl Iterator<Item = (&WorkerId, &Member)> {
+        self.members.connected().filter(|(worker, member)| {
+            matches!(member.standing, Standing::Ready { .. })
+                && member.draining.is_none()
+                && self.offenders.aside(worker).is_none()
+        })
+    }
+
     fn candidates(&self) -> Vec<Candidate> {
         let candidate = |(worker, member): (&WorkerId, &Member)| {
             let Standing::Ready { applied, since } = member.standing else {
                 return None;
             };
-            let free = member.draining.is_none() && self.offenders.aside(worker).is_none();
-            free.then(|| Candidate {
+            Some(Candidate {
                 worker: worker.clone(),
                 host: member.host.clone(),
                 instance: member.instance.clone(),
@@ -97,7 +106,7 @@ impl Machine {
                 since,
             })
         };
-        self.members.connected().filter_map(candidate).collect()
+        self.ready().filter_map(candidate).collect()
     }
 
     /// How many workers the next generation needs at least: as many as the

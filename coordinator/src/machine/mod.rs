@@ -170,6 +170,8 @@ impl Machine {
     pub fn apply(&mut self, now: Millis, event: Event) -> Vec<Effect> {
         debug_assert!(now >= self.now, "the clock went back");
         self.now = now;
+        let reported = self.reports.reported().step;
+        let is_small_talk = self.is_small_talk(&event);
         match event {
             Event::Join { request, joining } => self.on_join(request, joining),
             Event::SessionOpened { session, worker } => self.on_session_opened(session, &worker),
@@ -198,8 +200,26 @@ impl Machine {
             Event::ShutdownAsked => self.on_shutdown_asked(),
             Event::Tick => self.on_tick(),
         }
-        self.settle();
+        if !is_small_talk || self.reports.reported().step != reported {
+            self.settle();
+        }
         std::mem::take(&mut self.effects)
+    }
+
+    /// Whether an event is one of those that members of a generation send all
+    /// the time, and that by themselves leave nothing to settle before the next
+    /// tick. With many workers nearly all events are: what they cost may not
+    /// grow with the number of workers.
+    fn is_small_talk(&self, event: &Event) -> bool {
+        let Event::Said { message, .. } = event else {
+            return false;
+        };
+        self.run == RunState::Open
+            && self.current.is_some()
+            && matches!(
+                message,
+                FromWorker::Heartbeat(_) | FromWorker::StepReports(_)
+            )
     }
 
     /// The world that the coordinator lives in.
@@ -208,6 +228,11 @@ impl Machine {
             term: self.term,
             generation: self.highest_generation,
         }
+    }
+
+    /// Steps of the surviving lineage that are reported.
+    pub fn reported_steps(&self) -> u64 {
+        self.reports.reported().step
     }
 
     fn on_tick(&mut self) {

@@ -8,6 +8,7 @@ mod checkpoints;
 mod cluster;
 mod context;
 mod coordinating;
+mod events;
 mod hotkeys;
 mod operator;
 mod publishing;

@@ -23,6 +23,9 @@ pub(super) enum Key<'a> {
     Checkpoint(&'a CheckpointId),
     /// A hotkey, by its address.
     Hold(&'a str),
+    Event(u64),
+    /// Which events there are.
+    EventBounds,
 }
 
 const GENERATION: &str = "generation/";
@@ -33,6 +36,7 @@ const STEP: &str = "step/";
 const EVALUATION: &str = "evaluation/";
 const CHECKPOINT: &str = "checkpoint/";
 const HOLD: &str = "hold/";
+const EVENT: &str = "event/";
 
 impl Key<'_> {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -51,6 +55,8 @@ impl Key<'_> {
             } => numbered(EVALUATION, &[*generation, *step, *epoch]),
             Key::Checkpoint(id) => [CHECKPOINT.as_bytes(), id.0.as_bytes()].concat(),
             Key::Hold(hotkey) => [HOLD.as_bytes(), hotkey.as_bytes()].concat(),
+            Key::Event(sequence) => numbered(EVENT, &[*sequence]),
+            Key::EventBounds => b"events".to_vec(),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod bench;
 mod cluster;
 mod damage;
+mod events;
 mod failover;
 mod loading;
 mod publishing;

@@ -63,10 +63,11 @@ fn undisturbed() -> Vec<u64> {
     losses(&cluster)
 }
 
-/// Waits until there are two checkpoints more to go back to.
+/// Waits until there are checkpoints to go back to, and the generation has got
+/// so far that its end is not held against the worker.
 fn wait_for_two_checkpoints(cluster: &mut TestCluster) {
     let steps = cluster.steps(0).unwrap().len();
-    cluster.wait_for_steps(steps + 4);
+    cluster.wait_for_steps(steps + 14);
 }
 
 #[test]

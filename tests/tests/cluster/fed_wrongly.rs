@@ -55,7 +55,7 @@ fn assert_found(fault: &str, finding: &str, repeated: u64, missed: u64) {
 fn sequences_fed_twice_in_place_of_others_are_found() {
     assert_found(
         "feed-twice@1",
-        " was fed in place of the sequences at ",
+        " were fed in place of the sequences at ",
         2,
         2,
     );
@@ -69,7 +69,7 @@ fn a_sequence_of_another_content_is_found() {
 
 #[test]
 fn sequences_that_were_counted_and_not_fed_are_found() {
-    assert_found("feed-none@1", " was not fed", 0, 2);
+    assert_found("feed-none@1", " were not fed", 0, 2);
 }
 
 /// The ranks count together, so a share that is too short goes into no weights.

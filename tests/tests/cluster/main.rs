@@ -11,6 +11,7 @@ mod demo;
 mod elastic;
 mod ending;
 mod fed_wrongly;
+mod hung;
 mod kept;
 mod loaded;
 mod pages_once;

@@ -99,7 +99,9 @@ impl Trainer {
         let Some(data) = self.control.enter(generation, abort.clone()) else {
             return Ok(Outcome::Left(String::new()));
         };
+        self.watchdog.enter(&abort);
         let worked = self.work(generation, form, replica, writer, &abort, &data);
+        self.watchdog.leave();
         // Whatever else waits on this generation must not outlive it.
         data.cancel();
         match worked {
@@ -170,6 +172,8 @@ impl Trainer {
             };
             self.control.set_phase(v1::Phase::Training);
             let mut done = self.step(&mut world, replica, &step, &share)?;
+            self.watchdog
+                .stepped(Duration::from_secs_f64(done.times.total));
             done.times.data = waited.as_secs_f64();
             done.times.total += waited.as_secs_f64();
             epoch_loss.add(&done.metrics);

@@ -3,6 +3,7 @@
 use std::env;
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
 use local_cluster::{Process, Signal, wait_until};
 
@@ -119,6 +120,29 @@ async fn a_leader_that_was_stopped_is_deposed_and_writes_nothing_more() {
         "{said}"
     );
     assert_eq!(value_of_all(&etcd.reader()), 1_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_leader_is_replaced_when_its_lease_has_run_out() {
+    let Some(real) = Real::start("a_killed_leader_is_replaced_when_its_lease_has_run_out") else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = start_child(&real, folder.path(), 3);
+    wait_for_commits(&child, 1);
+    let etcd = real.connect().await;
+    let standing_by = tokio::spawn(async move {
+        let elected = etcd.campaign("next:1", LONG).await;
+        (elected, Instant::now())
+    });
+    let killed = Instant::now();
+    child.kill();
+    let (elected, when) = standing_by.await.unwrap();
+    elected.unwrap();
+    let took = when - killed;
+    // The lease, and half a second in which etcd notices that it has run out.
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    println!("took over after {took:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
