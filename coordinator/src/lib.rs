@@ -38,6 +38,6 @@ pub mod records;
 mod serve;
 mod services;
 pub mod store;
-mod wire;
+pub mod wire;
 
 pub use serve::{Coordinator, run};

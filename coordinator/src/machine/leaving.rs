@@ -1,6 +1,6 @@
 //! The end of a generation: asked for, or forced by a loss.
 
-use super::Machine;
+use super::{Machine, Sabotage};
 use super::effect::Message;
 use super::ending::RunState;
 use super::event::World;
@@ -154,6 +154,9 @@ impl Machine {
             at_once,
             reason: reason.clone(),
         });
+        if self.settings.breaks(Sabotage::NeverAbort) {
+            return;
+        }
         self.send_to_current(&match how {
             Leave::Now => Message::Abort { reason },
             Leave::AfterStep { checkpoint } => Message::Pause { reason, checkpoint },

@@ -39,6 +39,7 @@ mod history;
 mod leaving;
 mod members;
 mod reports;
+mod sabotage;
 mod sessions;
 mod settings;
 mod status;
@@ -55,6 +56,10 @@ pub use effect::{
 pub use event::{Activity, Event, FromWorker, Joining, Millis, RequestId, SessionId, World};
 pub use happening::Happening;
 pub use history::History;
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
+#[cfg(not(feature = "sabotage"))]
+use sabotage::Sabotage;
 pub use settings::Settings;
 pub use status::{Status, WorkerStatus};
 
@@ -120,7 +125,7 @@ impl Machine {
             None => "the run begins".to_owned(),
         };
         let mut machine = Machine {
-            term: history.term + 1,
+            term: history.term + u64::from(!settings.breaks(Sabotage::KeepTerm)),
             highest_generation,
             members: Members::default(),
             assignments: Assignments::default(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ledger::Cursor;
 
-use super::Machine;
+use super::{Machine, Sabotage};
 use super::event::World;
 use super::happening::Happening;
 use super::history::History;
@@ -177,7 +177,8 @@ impl Machine {
         reports: Vec<Reported>,
     ) {
         let newest = self.generations.last().map(|g| g.record.number);
-        if newest != Some(generation) {
+        let is_replaced = newest != Some(generation);
+        if is_replaced && !self.settings.breaks(Sabotage::AcceptOldReports) {
             return;
         }
         for reported in reports {
@@ -191,6 +192,9 @@ impl Machine {
     fn take_report(&mut self, worker: &WorkerId, reported: Reported) {
         match self.reports.examine(&reported) {
             Taken::New => self.keep_report(reported),
+            Taken::Known if self.settings.breaks(Sabotage::CountReportsTwice) => {
+                self.keep_report(reported);
+            }
             Taken::Known => return,
             Taken::Early if self.reports.early.len() < HELD_BACK => {
                 let number = reported.report.step.number;

@@ -36,6 +36,9 @@ pub struct Settings {
     pub farewell_ms: Millis,
     /// Whether to go on serving checkpoints when the run is complete.
     pub keep_serving: bool,
+    /// A rule to break on purpose.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<super::Sabotage>,
 }
 
 impl Settings {
@@ -57,6 +60,8 @@ impl Settings {
             linger_ms: 1_000,
             farewell_ms: 5_000,
             keep_serving: false,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 
