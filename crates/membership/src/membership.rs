@@ -121,7 +121,12 @@ impl Membership {
                 self.set_phase(phase);
                 self.outbox.stand(generation, body);
             }
-            Input::Say { generation, body } => self.outbox.say(generation, body),
+            Input::Say { generation, body } => {
+                if matches!(body, Body::Left(_)) {
+                    self.over = self.over.max(generation);
+                }
+                self.outbox.say(generation, body);
+            }
             Input::Stepped(report) => self.outbox.keep(report),
             Input::Drain { reason } => self.outbox.drain(self.entered, reason),
             Input::Quit => self.over = self.over.max(self.formed),

@@ -6,7 +6,7 @@ use coordinator::machine::Settings;
 use ledger::{Order, OrderConfig, PackedPage, PageId};
 
 use crate::dice::Dice;
-use crate::sabotage::Sabotage;
+use crate::sabotage::{OfShell, Sabotage};
 
 /// Token ids in a sequence of the simulated run.
 const SL: u32 = 2;
@@ -63,6 +63,10 @@ impl Config {
 
     pub(crate) fn workers_in_all(&self) -> usize {
         (self.workers + self.spares) as usize
+    }
+
+    pub(crate) fn breaks(&self, shell: OfShell) -> bool {
+        self.sabotage.is_some_and(|sabotage| sabotage.is(shell))
     }
 
     pub(crate) fn order(&self) -> Order {

@@ -30,6 +30,9 @@ pub enum OfShell {
     ApplyTwice,
     /// The trainer counts a step that it has not applied.
     SkipStep,
+    /// A worker whose weights are half overwritten by another's state says that
+    /// it holds what it held before.
+    ClaimOverwritten,
     /// A rank feeds another rank's share as well as its own.
     FeedTwice,
 }
@@ -86,6 +89,7 @@ impl Sabotage {
             ),
             (Shell(OfShell::ApplyTwice), &[Rule::ExactlyOnce]),
             (Shell(OfShell::SkipStep), &[Rule::ExactlyOnce]),
+            (Shell(OfShell::ClaimOverwritten), &[Rule::StateAsClaimed]),
             (Shell(OfShell::FeedTwice), &[Rule::ExactlyOnce]),
         ]
     }
