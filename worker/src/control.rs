@@ -152,6 +152,13 @@ impl Control {
         }
     }
 
+    /// For how long the trainer has waited for the other ranks, if it does.
+    pub(crate) fn waited(&self) -> Option<Millis> {
+        let live = lock(&self.live);
+        let waited = live.as_ref().and_then(|live| live.collectives.waited());
+        waited.map(millis)
+    }
+
     pub(crate) fn set_phase(&self, phase: v1::Phase) {
         self.apply(Input::Phase(phase));
     }

@@ -114,7 +114,7 @@ impl Session {
             }
             match ended {
                 Ok(ended) => return Ok(ended),
-                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) if error.is_fatal() && !is_refusal(&error) => return Err(error),
                 Err(error) => {
                     tracing::warn!("the session with the coordinator broke: {error}");
                     if closing.is_cancelled() {
@@ -133,7 +133,8 @@ impl Session {
     ) -> Result<Ended, client::Error> {
         let broken = |status| client::Error::call("Session", status);
         let (outgoing, stream) = mpsc::channel(MESSAGES_AHEAD);
-        self.apply(Input::Connected, waiting);
+        let waited = self.control.waited();
+        self.apply(Input::Connected { waited }, waiting);
         // The first message goes out before the answer, for the answer's
         // headers may wait for it.
         while let Ok(place) = outgoing.try_reserve()
@@ -182,7 +183,8 @@ impl Session {
                 _ = beat.tick() => {
                     // A heartbeat that finds no room is not worth waiting for.
                     if has_room {
-                        self.tell(Input::Beat);
+                        let waited = self.control.waited();
+                        self.tell(Input::Beat { waited });
                     }
                 }
                 () = closing.cancelled(), if has_room && is_silent => {
@@ -266,6 +268,14 @@ impl Session {
             Err(malformed) => tracing::error!("refused a row of the page table: {malformed}"),
         }
     }
+}
+
+/// Whether the coordinator ended the session because of what this worker was to
+/// it: silent for too long, say, or connected twice. It may join again, and is
+/// told then if it may not.
+fn is_refusal(error: &client::Error) -> bool {
+    matches!(error, client::Error::Call { status, .. }
+        if status.code() == tonic::Code::FailedPrecondition)
 }
 
 /// Returns when the lease runs out of a generation that this worker is in.

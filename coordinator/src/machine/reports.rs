@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ledger::Cursor;
 
-use super::{Machine, Sabotage};
 use super::event::World;
 use super::happening::Happening;
 use super::history::History;
+use super::{Machine, Sabotage};
 use crate::records::{Evaluation, Record, Reported, WorkerId};
 
 /// Steps over which speed is measured, and repeated reports are compared.
@@ -216,6 +216,9 @@ impl Machine {
     fn keep_report(&mut self, reported: Reported) {
         self.persist(Record::Step(reported));
         self.reports.remember(reported);
+        if let Some(generation) = &mut self.current {
+            generation.pace.note(reported.times.total);
+        }
         self.reports.reported = reported.report.step.after();
         let tokens_per_second = self.reports.tokens_per_second();
         let seconds_left = self.seconds_left();

@@ -27,6 +27,8 @@ pub enum Sabotage {
     AcceptOldCheckpoints,
     /// Every report counts, also of a step that was reported before.
     CountReportsTwice,
+    /// A restarted coordinator forgets the generation that may be stepping.
+    ForgetGeneration,
     /// A restarted coordinator leads with the term of the one before.
     KeepTerm,
 }

@@ -16,13 +16,19 @@ pub enum Input {
         term: u64,
     },
     /// A session is being opened: what is said first comes out.
-    Connected,
+    Connected {
+        /// For how long the trainer has waited for the other ranks, if it does.
+        waited: Option<Millis>,
+    },
     /// The session is over, whoever ended it.
     Disconnected,
     /// The coordinator said something in the session.
     Heard(v1::CoordinatorMessage),
     /// It is time for a heartbeat.
-    Beat,
+    Beat {
+        /// For how long the trainer has waited for the other ranks, if it does.
+        waited: Option<Millis>,
+    },
     /// There is room for what is to be said.
     Flush,
     /// Time has passed, or something is about to be done for which the worker

@@ -100,13 +100,13 @@ impl Membership {
         }
         match input {
             Input::Joined { term } => self.term = self.term.max(term),
-            Input::Connected => self.connect(&mut outputs),
+            Input::Connected { waited } => self.connect(waited, &mut outputs),
             Input::Disconnected => {
                 self.unanswered.clear();
                 self.outbox.disconnect();
             }
             Input::Heard(message) => self.hear(message, &mut outputs),
-            Input::Beat => self.beat(),
+            Input::Beat { waited } => self.beat(waited),
             Input::Flush => self.flush(&mut outputs),
             Input::Tick => {}
             Input::Entered { generation } => self.enter(generation),
@@ -209,10 +209,9 @@ impl Membership {
     }
 
     fn set_phase(&mut self, phase: v1::Phase) {
-        if self.phase != phase {
-            self.phase = phase;
-            self.phase_since = self.now;
-        }
+        // Also where it is the same again: another step is another wait.
+        self.phase = phase;
+        self.phase_since = self.now;
     }
 
     fn enter(&mut self, generation: u64) {
@@ -224,27 +223,35 @@ impl Membership {
         self.outbox.forget_standing();
     }
 
-    fn heartbeat(&self) -> Body {
+    /// What this worker does and for how long. One that waits for the other ranks
+    /// in the middle of something is reducing.
+    fn heartbeat(&self, waited: Option<Millis>) -> Body {
+        let computes = matches!(self.phase, v1::Phase::Training | v1::Phase::Evaluating);
+        let (phase, phase_ms) = match waited {
+            Some(waited) if computes => (v1::Phase::Reducing, waited),
+            _ => (self.phase, self.now - self.phase_since),
+        };
         Body::Heartbeat(v1::Heartbeat {
-            phase: self.phase.into(),
+            phase: phase.into(),
             cursor: self.applied.map(Into::into),
+            phase_ms,
         })
     }
 
-    fn connect(&mut self, outputs: &mut Vec<Output>) {
+    fn connect(&mut self, waited: Option<Millis>, outputs: &mut Vec<Output>) {
         self.unanswered.clear();
         self.unanswered.push_back(self.now);
         let with_reports = !sabotaged!(self, ForgetReports);
         self.outbox
-            .connect(self.entered, self.heartbeat(), with_reports);
+            .connect(self.entered, self.heartbeat(waited), with_reports);
         self.flush(outputs);
     }
 
-    fn beat(&mut self) {
+    fn beat(&mut self, waited: Option<Millis>) {
         // One that waits for the network is enough.
         if self.outbox.is_connected() && !self.outbox.has_heartbeat() {
             self.unanswered.push_back(self.now);
-            self.outbox.say(self.entered, self.heartbeat());
+            self.outbox.say(self.entered, self.heartbeat(waited));
         }
     }
 

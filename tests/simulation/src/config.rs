@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use coordinator::machine::Settings;
+use coordinator::machine::{SetAside, Settings, Straggling};
 use ledger::{Order, OrderConfig, PackedPage, PageId};
 
 use crate::dice::Dice;
@@ -18,8 +18,14 @@ pub struct Config {
     pub coordinators: usize,
     /// Workers that the run asks for.
     pub workers: u32,
-    /// Workers beyond that.
+    /// With fewer nobody trains.
+    pub min_workers: u32,
+    /// More are kept as spares.
+    pub max_workers: u32,
+    /// Workers beyond those that the run begins with.
     pub spares: u32,
+    /// Whether nothing goes wrong but that coordinators are started again.
+    pub only_restarts: bool,
     /// Sequences per step.
     pub global_batch: NonZeroU32,
     /// Sequences per micro-batch.
@@ -43,17 +49,23 @@ impl Config {
     pub fn draw(seed: u64) -> Config {
         let mut dice = Dice::new(seed, 0);
         let positive = |number: u64| NonZeroU32::new(number as u32).unwrap_or(NonZeroU32::MIN);
+        let workers = 1 + dice.within(0..4) as u32;
+        let spares = dice.within(0..3) as u32;
+        let only_restarts = dice.chance(12);
         Config {
+            min_workers: 1 + dice.within(0..u64::from(workers)) as u32,
+            max_workers: workers + dice.within(0..u64::from(spares) + 2) as u32,
+            only_restarts,
             coordinators: match dice.chance(50) {
                 true => 1,
                 false => 2 + dice.among(2),
             },
-            workers: 1 + dice.within(0..4) as u32,
-            spares: dice.within(0..3) as u32,
+            workers,
+            spares,
             global_batch: positive(dice.within(2..6)),
             bs: positive(dice.within(1..3)),
             epochs: dice.within(2..5),
-            lease_ms: 1000,
+            lease_ms: if only_restarts { 3000 } else { 1000 },
             heartbeat_ms: 200,
             collective_ms: 20_000,
             leadership_ms: 900,
@@ -84,7 +96,25 @@ impl Config {
 
     pub(crate) fn settings(&self) -> Settings {
         let workers = NonZeroU32::new(self.workers).unwrap_or(NonZeroU32::MIN);
+        let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         Settings {
+            min_workers: positive(self.min_workers),
+            max_workers: positive(self.max_workers),
+            start_grace_ms: 1500,
+            regather_ms: 400,
+            join_settle_ms: 60,
+            straggling: Straggling {
+                floor_ms: 3 * self.heartbeat_ms,
+                silence_ms: self.heartbeat_ms * 5 / 2,
+                medians: 4.0,
+                longest: 2.0,
+            },
+            set_aside: SetAside {
+                young_steps: 2,
+                breaks: 3,
+                first_ms: 800,
+                longest_ms: 3000,
+            },
             lease_ms: self.lease_ms,
             collective_ms: self.lease_ms,
             abort_ms: 600,

@@ -97,7 +97,10 @@ impl Sim {
             }
             CoordinatorAct::SessionLost(id) => {
                 let session = SessionId(id);
-                let known = self.connections.get(&id).is_some_and(|c| c.session.is_some());
+                let known = self
+                    .connections
+                    .get(&id)
+                    .is_some_and(|c| c.session.is_some());
                 if known {
                     self.coordinator_hears(index, Told::Event(Event::SessionClosed { session }));
                 }
@@ -113,7 +116,8 @@ impl Sim {
         let delay = self.dice.within(ttl / 6..ttl / 3);
         self.coordinator_after(delay, index, life, CoordinatorAct::Renew);
         let alone = self.config.coordinators == 1;
-        let reaches_store = alone || (!self.store.is_down && !self.coordinators[index].is_cut_from_store);
+        let reaches_store =
+            alone || (!self.store.is_down && !self.coordinators[index].is_cut_from_store);
         if self.coordinators[index].leading.is_some() {
             if !self.still_leads(index) {
                 return;
@@ -150,7 +154,8 @@ impl Sim {
 
     fn step_down(&mut self, index: usize, why: &str) {
         let node = Node::Coordinator(index);
-        self.history.note(self.now, node, || format!("steps down: {why}"));
+        self.history
+            .note(self.now, node, || format!("steps down: {why}"));
         self.kill(node);
         let delay = self.dice.within(50..300);
         self.after(delay, Do::Boot(node));
@@ -167,11 +172,16 @@ impl Sim {
         let history = match store.history() {
             Ok(history) => history,
             Err(error) => {
-                return self.broken(Rule::NoPanic, || format!("the history is unreadable: {error}"));
+                return self.broken(Rule::NoPanic, || {
+                    format!("the history is unreadable: {error}")
+                });
             }
         };
         self.history.note(now, Node::Coordinator(index), || {
-            format!("leads (token {token}), reported up to {}", history.reported())
+            format!(
+                "leads (token {token}), reported up to {}",
+                history.reported()
+            )
         });
         let settings = self.config.settings();
         let (machine, effects) = Machine::start(settings, self.order.clone(), history, clock);
@@ -189,7 +199,10 @@ impl Sim {
 
     /// Files that do not hash to what their record says are out of the records.
     fn drop_damaged_checkpoints(&mut self, store: &RunStore) {
-        let damaged = self.checkpoints.iter().filter(|(_, files)| files.is_damaged);
+        let damaged = self
+            .checkpoints
+            .iter()
+            .filter(|(_, files)| files.is_damaged);
         let damaged: Vec<_> = damaged.map(|(id, _)| id.clone()).collect();
         for id in damaged {
             // An error shows in the history that is read next.
@@ -238,12 +251,10 @@ impl Sim {
         {
             let event = match told {
                 Told::Event(event) => event,
-                Told::Call(caller, call) => {
-                    match self.call_event(index, caller, call) {
-                        Some(event) => event,
-                        None => continue,
-                    }
-                }
+                Told::Call(caller, call) => match self.call_event(index, caller, call) {
+                    Some(event) => event,
+                    None => continue,
+                },
             };
             if let Some(leading) = &mut self.coordinators[index].leading {
                 effects.extend(leading.machine.apply(now, event));
@@ -383,7 +394,8 @@ impl Sim {
 
     fn exit(&mut self, index: usize, outcome: &Outcome) {
         let node = Node::Coordinator(index);
-        self.history.note(self.now, node, || format!("exits: {outcome:?}"));
+        self.history
+            .note(self.now, node, || format!("exits: {outcome:?}"));
         if let Outcome::Failed(reason) = outcome {
             self.broken(Rule::Progress, || format!("the run failed: {reason}"));
         }
@@ -449,7 +461,28 @@ impl Sim {
 
     fn show(&mut self, index: usize, happening: &Happening) {
         let node = Node::Coordinator(index);
-        self.history.note(self.now, node, || format!("{happening:?}"));
+        self.history
+            .note(self.now, node, || format!("{happening:?}"));
+        if !self.config.only_restarts {
+            return;
+        }
+        match happening {
+            Happening::Leaving {
+                generation,
+                at_once: true,
+                reason,
+            } if self.has_met(*generation) => self.broken(Rule::RestartKeepsGeneration, || {
+                format!("generation {generation} ends: {reason}")
+            }),
+            Happening::Formed {
+                generation,
+                rolled_back: 1..,
+                ..
+            } => self.broken(Rule::RestartKeepsGeneration, || {
+                format!("generation {generation} rolls steps back")
+            }),
+            _ => {}
+        }
     }
 
     /// What members must be told when their generation ends at once.

@@ -3,11 +3,11 @@
 /// SplitMix64: the same seed gives the same throws on every machine and with
 /// every version of every library, so that a seed in a bug report stays true.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Dice for one purpose of one schedule.
-    pub fn new(seed: u64, purpose: u64) -> Dice {
+    pub(crate) fn new(seed: u64, purpose: u64) -> Dice {
         let mut dice = Dice(seed ^ purpose.wrapping_mul(0xd134_2543_de82_ef95));
         dice.throw();
         dice
@@ -22,17 +22,17 @@ impl Dice {
     }
 
     /// A number in `range`, which must not be empty.
-    pub fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
+    pub(crate) fn within(&mut self, range: std::ops::Range<u64>) -> u64 {
         range.start + self.throw() % (range.end - range.start)
     }
 
     /// A place among `count`.
-    pub fn among(&mut self, count: usize) -> usize {
+    pub(crate) fn among(&mut self, count: usize) -> usize {
         self.within(0..count.max(1) as u64) as usize
     }
 
     /// True in `percent` of a hundred throws.
-    pub fn chance(&mut self, percent: u64) -> bool {
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
         self.within(0..100) < percent
     }
 }

@@ -108,16 +108,26 @@ pub(crate) enum WorkerAct {
     /// The session is found broken.
     SessionLost(u64),
     /// A call was answered.
-    Answer { attempt: u64, answered: Answered },
+    Answer {
+        attempt: u64,
+        answered: Answered,
+    },
     /// A call was not answered in time.
-    Unanswered { attempt: u64 },
+    Unanswered {
+        attempt: u64,
+    },
     Beat,
     LeaseTimer,
     Flush,
     /// The trainer's present occupation is done.
-    Trainer { turn: u64 },
+    Trainer {
+        turn: u64,
+    },
     /// A collective has finished here.
-    CallDone { generation: u64, number: u64 },
+    CallDone {
+        generation: u64,
+        number: u64,
+    },
     /// A collective has failed here.
     CallFailed {
         generation: u64,
@@ -125,13 +135,24 @@ pub(crate) enum WorkerAct {
         reason: &'static str,
     },
     /// The trainer is out of an aborted generation.
-    Leave { generation: u64, reason: String },
+    Leave {
+        generation: u64,
+        reason: String,
+    },
     /// A page is fetched and packed, or is not.
-    Packed { slot: Slot, page: PageId },
+    Packed {
+        slot: Slot,
+        page: PageId,
+    },
     /// Hands a page over.
-    PutPage { slot: Slot, page: PageId },
+    PutPage {
+        slot: Slot,
+        page: PageId,
+    },
     /// Uploads the first checkpoint that waits.
-    Upload { id: CheckpointId },
+    Upload {
+        id: CheckpointId,
+    },
     /// Its process ends in good order.
     Exit,
     /// An old message arrives.

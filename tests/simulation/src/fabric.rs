@@ -103,7 +103,10 @@ impl Sim {
         }
         let size = group.members.len();
         let collective = group.collectives.entry(number).or_default();
-        let agree = collective.brought.values().all(|one| one.purpose == purpose);
+        let agree = collective
+            .brought
+            .values()
+            .all(|one| one.purpose == purpose);
         collective.brought.insert(rank, brought);
         let complete = collective.brought.len() == size;
         if complete {
@@ -121,14 +124,27 @@ impl Sim {
         if !complete {
             return;
         }
-        self.history.note(now, format!("generation {generation}"), || {
-            format!("{purpose:?}: everyone has taken part")
-        });
+        self.history
+            .note(now, format!("generation {generation}"), || {
+                format!("{purpose:?}: everyone has taken part")
+            });
         self.check_collective(generation);
         for (worker, life) in members.into_iter().flatten() {
             let delay = self.dice.within(1..10);
-            self.worker_after(delay, worker, life, WorkerAct::CallDone { generation, number });
+            self.worker_after(
+                delay,
+                worker,
+                life,
+                WorkerAct::CallDone { generation, number },
+            );
         }
+    }
+
+    /// Whether the members of a generation have met.
+    pub(crate) fn has_met(&self, generation: u64) -> bool {
+        let group = self.groups.get(&generation);
+        let met = group.and_then(|group| group.collectives.get(&0));
+        met.is_some_and(|met| met.sum.is_some())
     }
 
     /// A rank is out of its group; the others' sockets tell them.
@@ -141,7 +157,9 @@ impl Sim {
         let mut failing = Vec::new();
         for (number, collective) in &mut group.collectives {
             for (other, member) in members.iter().enumerate() {
-                let Some((worker, life)) = member else { continue };
+                let Some((worker, life)) = member else {
+                    continue;
+                };
                 if other == rank || !collective.brought.contains_key(&other) {
                     continue;
                 }
@@ -182,9 +200,8 @@ impl Sim {
         let own = group.members.get(rank).copied().flatten()?.0;
         let others = group.members.iter().flatten();
         let mut others = others.filter(|(worker, _)| *worker != own);
-        let reached = others.all(|(worker, _)| {
-            self.hear_each_other(Node::Worker(own), Node::Worker(*worker))
-        });
+        let reached = others
+            .all(|(worker, _)| self.hear_each_other(Node::Worker(own), Node::Worker(*worker)));
         reached.then(|| collective.sum.clone().ok_or("nothing came"))
     }
 }

@@ -155,7 +155,10 @@ impl fmt::Display for Fault {
                 lasts,
             } => {
                 let way = if *both_ways { "and" } else { "to" };
-                write!(f, "the network from {from} {way} {to} is cut for {lasts} ms")
+                write!(
+                    f,
+                    "the network from {from} {way} {to} is cut for {lasts} ms"
+                )
             }
             Fault::Isolate { node, lasts } => write!(f, "{node} is cut off for {lasts} ms"),
             Fault::Break { worker } => {
@@ -201,6 +204,9 @@ pub type Plan = Vec<(u64, Fault)>;
 /// Draws what goes wrong in a schedule.
 pub fn draw(config: &Config, seed: u64) -> Plan {
     let mut dice = Dice::new(seed, 1);
+    if config.only_restarts {
+        return restarts(config, &mut dice);
+    }
     // Some schedules are calm, some are wild.
     let count = match dice.within(0..10) {
         0 => 0,
@@ -216,6 +222,18 @@ pub fn draw(config: &Config, seed: u64) -> Plan {
     }
     plan.sort_by_key(|(at, _)| *at);
     plan
+}
+
+/// Coordinators die now and then, and are back well within a lease.
+fn restarts(config: &Config, dice: &mut Dice) -> Plan {
+    let mut at = 300;
+    let mut kill = |dice: &mut Dice| {
+        at += dice.within(200..2500);
+        let node = Node::Coordinator(dice.among(config.coordinators));
+        let gone = dice.within(1..400);
+        (at, Fault::Kill { node, gone })
+    };
+    (0..4).map(|_| kill(dice)).collect()
 }
 
 fn one(config: &Config, dice: &mut Dice) -> Fault {

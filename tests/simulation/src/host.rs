@@ -1,8 +1,8 @@
 //! A machine with one process: whether it runs, and what its clock shows.
 
 use crate::event::Do;
-use crate::fault::{Fault, Node};
 use crate::event::{Healing, WorkerAct};
+use crate::fault::{Fault, Node};
 use crate::sim::{Cut, Sim};
 
 /// What every machine has.
@@ -63,8 +63,7 @@ impl Host {
 impl Sim {
     pub(crate) fn begin_fault(&mut self, index: usize) {
         let fault = self.plan[index].1.clone();
-        self.history
-            .note(self.now, "FAULT", || fault.to_string());
+        self.history.note(self.now, "FAULT", || fault.to_string());
         match fault {
             Fault::Kill { node, gone } => {
                 self.kill(node);

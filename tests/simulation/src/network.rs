@@ -102,7 +102,9 @@ impl Sim {
         }
         connection.is_broken = true;
         connection.up.truncate(keep_up);
-        let lost = connection.down.split_off(keep_down.min(connection.down.len()));
+        let lost = connection
+            .down
+            .split_off(keep_down.min(connection.down.len()));
         let worker = connection.worker;
         let nodes = (
             Node::Worker(worker),
@@ -114,8 +116,10 @@ impl Sim {
         // Where nothing arrives any more, only silence tells.
         let silent = !self.hear_each_other(nodes.0, nodes.2);
         let patience = if silent { 400..3000 } else { 13..60 };
-        let (worker_after, coordinator_after) =
-            (self.dice.within(patience.clone()), self.dice.within(patience));
+        let (worker_after, coordinator_after) = (
+            self.dice.within(patience.clone()),
+            self.dice.within(patience),
+        );
         self.worker_after(worker_after, worker, nodes.1, WorkerAct::SessionLost(id));
         if let Node::Coordinator(index) = nodes.2 {
             self.coordinator_after(
@@ -130,9 +134,7 @@ impl Sim {
     /// Every connection of a process breaks.
     pub(crate) fn break_connections_of(&mut self, node: Node, life: u64) {
         let of = |connection: &Connection| match node {
-            Node::Worker(index) => {
-                connection.worker == index && connection.worker_life == life
-            }
+            Node::Worker(index) => connection.worker == index && connection.worker_life == life,
             Node::Coordinator(index) => {
                 connection.coordinator == index && connection.coordinator_life == life
             }

@@ -66,6 +66,10 @@ impl Sabotage {
                 Machine(OfMachine::CountReportsTwice),
                 &[Rule::StepsMonotone],
             ),
+            (
+                Machine(OfMachine::ForgetGeneration),
+                &[Rule::RestartKeepsGeneration, Rule::OneLiveGeneration],
+            ),
             (Machine(OfMachine::KeepTerm), &[Rule::NumbersGrow]),
             (
                 Membership(OfWorker::IgnoreLease),
@@ -75,7 +79,10 @@ impl Sabotage {
                 Membership(OfWorker::LeaseFromAnswer),
                 &[Rule::LeaseKept, Rule::OneLiveGeneration],
             ),
-            (Membership(OfWorker::AcceptLowerTerms), &[Rule::OlderRefused]),
+            (
+                Membership(OfWorker::AcceptLowerTerms),
+                &[Rule::OlderRefused],
+            ),
             (
                 Membership(OfWorker::AcceptLowerGenerations),
                 &[Rule::OlderRefused],

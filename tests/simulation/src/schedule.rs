@@ -62,7 +62,10 @@ pub fn shrink(seed: u64, rule: Rule, sabotage: Option<Sabotage>) -> Plan {
         let mut fewer: Vec<(u64, Fault)> = plan.clone();
         fewer.remove(index);
         let outcome = simulate(config.clone(), seed, fewer.clone(), false).outcome;
-        if outcome.violation.is_some_and(|violation| violation.rule == rule) {
+        if outcome
+            .violation
+            .is_some_and(|violation| violation.rule == rule)
+        {
             plan = fewer;
             index = index.min(plan.len());
         }

@@ -62,6 +62,10 @@ pub(crate) struct Seat {
     stage: Stage,
     /// Whether the generation was aborted here.
     is_aborted: bool,
+    /// Since when it waits for the others, if it does, and since when it works
+    /// on its step, by its own clock.
+    waits_since: u64,
+    step_since: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -130,7 +134,10 @@ impl Sim {
                 self.leave(index, number, "");
             }
             Command::Stop => {
-                self.workers[index].process.commands.push_front(Command::Stop);
+                self.workers[index]
+                    .process
+                    .commands
+                    .push_front(Command::Stop);
                 self.leave(index, number, "");
             }
             _ => {}
@@ -181,6 +188,8 @@ impl Sim {
             number: 0,
             stage: Stage::Rendezvous,
             is_aborted: false,
+            waits_since: 0,
+            step_since: 0,
         }));
         self.enter_group(generation, rank, size, index);
         if rank == 0 {
@@ -239,6 +248,14 @@ impl Sim {
         }
     }
 
+    /// For how long the trainer has waited for the other ranks, if it does.
+    pub(crate) fn waited(&self, index: usize) -> Option<u64> {
+        let clock = self.workers[index].host.clock(self.now);
+        let seat = self.seat(index)?;
+        let waits = matches!(seat.stage, Stage::Collective(_));
+        waits.then(|| clock - seat.waits_since)
+    }
+
     fn is_in_collective(&self, index: usize, generation: u64, number: u64) -> bool {
         self.seat(index).is_some_and(|seat| {
             seat.generation == generation
@@ -260,7 +277,7 @@ impl Sim {
             Stage::Restoring => self.restore(index),
             Stage::Fetching(step) => {
                 let reached = self.workers[index].process.connection.is_some();
-                if !reached && self.dice.chance(10) {
+                if !reached && !self.config.only_restarts && self.dice.chance(10) {
                     // A page that is nowhere but with the coordinator.
                     return self.stage(index, Stage::Fetching(step), 20..60);
                 }
@@ -383,6 +400,7 @@ impl Sim {
             return;
         };
         seat.stage = Stage::Collective(brought.purpose);
+        seat.waits_since = clock;
         let (generation, rank, number) = (seat.generation, seat.rank, seat.number);
         if clock > lease_end + 5 {
             let name = self.workers[index].name.clone();
@@ -442,7 +460,11 @@ impl Sim {
             Some(v1::form::Origin::FromRank(rank)) => rank as usize,
             _ => 0,
         };
-        let has_state = seat.form.members.get(seat.rank).is_some_and(|m| m.has_state);
+        let has_state = seat
+            .form
+            .members
+            .get(seat.rank)
+            .is_some_and(|m| m.has_state);
         let is_root = seat.rank == root;
         let mut brought = Contribution::of(Purpose::State);
         let process = &mut self.workers[index].process;
@@ -491,6 +513,7 @@ impl Sim {
     fn next_step(&mut self, index: usize) {
         let epochs = self.config.epochs;
         self.tell(index, Input::Phase(v1::Phase::WaitingForData));
+        let clock = self.workers[index].host.clock(self.now);
         let process = &mut self.workers[index].process;
         let Trainer::In(seat) = &mut process.trainer else {
             return;
@@ -499,6 +522,7 @@ impl Sim {
             return;
         }
         seat.stage = Stage::Waiting;
+        seat.step_since = clock;
         let mut planned = None;
         while seat.cursor.epoch < epochs {
             let next = match &process.table {
@@ -525,7 +549,10 @@ impl Sim {
     }
 
     pub(crate) fn rows_came(&mut self, index: usize) {
-        if self.seat(index).is_some_and(|seat| seat.stage == Stage::Waiting) {
+        if self
+            .seat(index)
+            .is_some_and(|seat| seat.stage == Stage::Waiting)
+        {
             self.next_step(index);
         }
     }
@@ -534,7 +561,8 @@ impl Sim {
         let Some(seat) = self.seat(index) else {
             return;
         };
-        let generation = seat.generation;
+        let (generation, since) = (seat.generation, seat.step_since);
+        let clock = self.workers[index].host.clock(self.now);
         let planned = self.workers[index].process.table.as_ref();
         let planned = planned.and_then(|table| table.next_step(&seat.cursor).ok());
         let Some(Planned::Step(step)) = planned else {
@@ -555,8 +583,16 @@ impl Sim {
             grad_norm: 1.0,
             applied: true,
         };
-        let times = if self.config.breaks(OfShell::ApplyTwice) { 2 } else { 1 };
-        let times = if self.config.breaks(OfShell::SkipStep) { 0 } else { times };
+        let times = if self.config.breaks(OfShell::ApplyTwice) {
+            2
+        } else {
+            1
+        };
+        let times = if self.config.breaks(OfShell::SkipStep) {
+            0
+        } else {
+            times
+        };
         let process = &mut self.workers[index].process;
         if let Some(weights) = &mut process.weights {
             weights.cursor = step.after();
@@ -575,7 +611,10 @@ impl Sim {
         let reported = Reported {
             report,
             learning_rate: 0.1,
-            times: StepTimes::default(),
+            times: StepTimes {
+                total: clock.saturating_sub(since) as f64 / 1000.0,
+                ..StepTimes::default()
+            },
         };
         // Said once the epoch's end is dealt with, as the trainer does it.
         self.workers[index].process.unsaid = Some((v1::StepReport::from(&reported), sum.clone()));
@@ -632,7 +671,13 @@ impl Sim {
         if sum.checkpointing && rank == 0 && !is_checkpointed {
             self.keep_checkpoint(index, generation, None);
         }
-        if self.workers[index].process.jobs.is_empty() {
+        // Nobody waits for a checkpoint that nobody asked for.
+        let process = &self.workers[index].process;
+        let asked = process
+            .membership
+            .as_ref()
+            .is_some_and(Membership::is_checkpointing);
+        if !asked || process.jobs.is_empty() {
             self.leave(index, generation, "");
             return self.obey(index);
         }
@@ -755,7 +800,10 @@ impl Sim {
             applied: process.claimed.map(Into::into),
             applied_generation: process.applied_in,
         });
-        let generation = process.membership.as_ref().map_or(0, Membership::generation);
+        let generation = process
+            .membership
+            .as_ref()
+            .map_or(0, Membership::generation);
         self.tell(
             index,
             Input::Stand {

@@ -7,22 +7,22 @@ use ledger::{Cursor, FedDigest, Step};
 /// One applied step. Two groups that train the same sequences sum in another
 /// order, so the generation is part of what the weights are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trained {
+pub(crate) struct Trained {
     /// The step's number.
-    pub number: u64,
+    pub(crate) number: u64,
     /// Position of its first sequence.
-    pub first: u64,
+    pub(crate) first: u64,
     /// How many sequences.
-    pub count: u32,
+    pub(crate) count: u32,
     /// The generation that trained it.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// What was fed.
-    pub fed: FedDigest,
+    pub(crate) fed: FedDigest,
 }
 
 impl Trained {
     /// A step as a generation trained it.
-    pub fn of(step: &Step, generation: u64, fed: FedDigest) -> Trained {
+    pub(crate) fn of(step: &Step, generation: u64, fed: FedDigest) -> Trained {
         Trained {
             number: step.number,
             first: step.first,
@@ -35,16 +35,16 @@ impl Trained {
 
 /// A model: what it was trained on, in order, and where that led.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Weights {
+pub(crate) struct Weights {
     /// Every applied step.
-    pub trained: Arc<Vec<Trained>>,
+    pub(crate) trained: Arc<Vec<Trained>>,
     /// What the worker says it has applied.
-    pub cursor: Cursor,
+    pub(crate) cursor: Cursor,
 }
 
 impl Weights {
     /// As a run from scratch begins.
-    pub fn initial() -> Weights {
+    pub(crate) fn initial() -> Weights {
         Weights {
             trained: Arc::new(Vec::new()),
             cursor: Cursor::start(),
@@ -52,12 +52,12 @@ impl Weights {
     }
 
     /// Sequences in these weights, each as often as it was trained.
-    pub fn sequences(&self) -> u64 {
+    pub(crate) fn sequences(&self) -> u64 {
         self.trained.iter().map(|t| u64::from(t.count)).sum()
     }
 
     /// One more update.
-    pub fn apply(&mut self, trained: Trained, after: Cursor) {
+    pub(crate) fn apply(&mut self, trained: Trained, after: Cursor) {
         Arc::make_mut(&mut self.trained).push(trained);
         self.cursor = after;
     }

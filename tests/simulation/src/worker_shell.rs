@@ -113,7 +113,9 @@ impl Process {
             return false;
         };
         let last = steps.last().map_or(0, |report| report.generation);
-        let (known, own) = weights.trained.split_at(steps.len().min(weights.trained.len()));
+        let (known, own) = weights
+            .trained
+            .split_at(steps.len().min(weights.trained.len()));
         let same = known.iter().zip(steps);
         let mut same = same.map(|(t, r)| *t == Trained::of(&r.step, r.generation, r.fed));
         same.all(|same| same) && own.iter().all(|trained| trained.generation == last)
@@ -187,7 +189,8 @@ impl Sim {
                 let beat = self.config.heartbeat_ms;
                 self.act_later(index, beat, WorkerAct::Beat);
                 if self.workers[index].process.connection.is_some() {
-                    self.tell(index, Input::Beat);
+                    let waited = self.waited(index);
+                    self.tell(index, Input::Beat { waited });
                 }
             }
             WorkerAct::LeaseTimer => {
@@ -236,7 +239,11 @@ impl Sim {
     fn set_lease_timer(&mut self, index: usize) {
         let now = self.now;
         let worker = &mut self.workers[index];
-        let Some(deadline) = worker.process.membership.as_ref().and_then(Membership::deadline)
+        let Some(deadline) = worker
+            .process
+            .membership
+            .as_ref()
+            .and_then(Membership::deadline)
         else {
             return;
         };
@@ -490,7 +497,11 @@ impl Sim {
             let answered = Answered::Unavailable;
             self.act_later(index, delay, WorkerAct::Answer { attempt, answered });
         } else if self.reaches(Node::Worker(index), Node::Coordinator(to)) && !self.dice.chance(2) {
-            let late = if self.dice.chance(3) { self.dice.within(1..900) } else { 0 };
+            let late = if self.dice.chance(3) {
+                self.dice.within(1..900)
+            } else {
+                0
+            };
             let delay = self.dice.within(1..12) + late;
             let act = CoordinatorAct::Call { caller, call };
             self.coordinator_after(delay, to, to_life, act);
@@ -577,7 +588,8 @@ impl Sim {
         self.note_worker(index, || {
             format!("joins {} at term {}", Node::Coordinator(to.0), world.term)
         });
-        self.tell(index, Input::Connected);
+        let waited = self.waited(index);
+        self.tell(index, Input::Connected { waited });
     }
 
     fn packed(&mut self, index: usize, slot: Slot, page: PageId) {
@@ -588,7 +600,13 @@ impl Sim {
                 reason: "it cannot be read".to_owned(),
                 permanent,
             });
-            return self.tell(index, Input::Say { generation: 0, body });
+            return self.tell(
+                index,
+                Input::Say {
+                    generation: 0,
+                    body,
+                },
+            );
         }
         self.put_page(index, slot, page);
     }
