@@ -205,9 +205,12 @@ impl Machine {
             }
             Stage::Leaving { at_once: true, .. } => {
                 let late: Vec<WorkerId> = generation.in_it().cloned().collect();
+                let reason = "it did not leave its generation in time";
                 for worker in late {
-                    if let Some(session) = self.members.session_of(&worker) {
-                        self.drop_session(session, "it did not leave its generation in time");
+                    match self.members.session_of(&worker) {
+                        Some(session) => self.drop_session(session, reason),
+                        // Of an adopted generation, and it never came back.
+                        None => self.lose_seat(&worker, reason),
                     }
                 }
             }

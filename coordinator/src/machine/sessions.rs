@@ -158,17 +158,18 @@ impl Machine {
         if activity.is_in_generation() || activity == Activity::Finished {
             self.take_seat_again(worker, world);
         }
+        // It went on while it could not be heard, in a generation from which
+        // it is counted as lost. Before the answer that renews its lease, so that
+        // a connection that breaks in between does not let it go on.
+        if activity.is_in_generation() && !self.is_in_current(worker, world) {
+            let reason = "the coordinator counted this worker as lost".to_owned();
+            self.send_about(worker, world.generation, Message::Abort { reason });
+        }
         let ack = Message::Ack {
             lease_ms: self.settings.lease_ms,
             reported_steps: self.reports.reported().step,
         };
         self.send(worker, ack);
-        // It went on while it could not be heard, in a generation from which
-        // it is counted as lost.
-        if activity.is_in_generation() && !self.is_in_current(worker, world) {
-            let reason = "the coordinator counted this worker as lost".to_owned();
-            self.send_about(worker, world.generation, Message::Abort { reason });
-        }
     }
 
     fn heard_from(&mut self, worker: &WorkerId) {
