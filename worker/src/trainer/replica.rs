@@ -196,6 +196,13 @@ impl Trainer {
         };
         if world.size.get() > 1 && form.members.iter().any(|member| !member.has_state) {
             let started = std::time::Instant::now();
+            let rank = world.rank as usize;
+            let holds = form.members.get(rank).is_some_and(|m| m.has_state);
+            if rank != root && !holds {
+                // Half overwritten is nothing to claim: aborted on the way, this
+                // worker has no state.
+                replica.applied = None;
+            }
             let mut bytes = 0;
             for tensor in replica.state() {
                 world.group.broadcast(&tensor, root)?;
