@@ -140,11 +140,11 @@ impl Sim {
         }
     }
 
-    /// Whether the members of a generation have met.
+    /// Whether the members of a generation have met, and none has left.
     pub(crate) fn has_met(&self, generation: u64) -> bool {
         let group = self.groups.get(&generation);
         let met = group.and_then(|group| group.collectives.get(&0));
-        met.is_some_and(|met| met.sum.is_some())
+        met.is_some_and(|met| met.sum.is_some()) && group.is_some_and(|group| !group.is_broken)
     }
 
     /// A rank is out of its group; the others' sockets tell them.

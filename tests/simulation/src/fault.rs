@@ -202,7 +202,7 @@ impl fmt::Display for Fault {
 pub type Plan = Vec<(u64, Fault)>;
 
 /// Draws what goes wrong in a schedule.
-pub fn draw(config: &Config, seed: u64) -> Plan {
+pub(crate) fn draw(config: &Config, seed: u64) -> Plan {
     let mut dice = Dice::new(seed, 1);
     if config.only_restarts {
         return restarts(config, &mut dice);

@@ -1,10 +1,7 @@
-//! Every rule's enemy: what can be broken on purpose, where, and who must
-//! notice.
+//! Every rule's enemy: what can be broken on purpose, and where.
 
 use coordinator::machine::Sabotage as OfMachine;
 use membership::Sabotage as OfWorker;
-
-use crate::rule::Rule;
 
 /// Something broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,74 +30,32 @@ pub enum OfShell {
     /// A worker whose weights are half overwritten by another's state says that
     /// it holds what it held before.
     ClaimOverwritten,
+    /// The last step of an epoch is reported only when the epoch's end is dealt
+    /// with.
+    ReportAfterEpoch,
     /// A rank feeds another rank's share as well as its own.
     FeedTwice,
 }
 
-impl Sabotage {
-    /// Everything that can be broken, and the rules of which one must be found
-    /// broken.
-    pub fn all() -> Vec<(Sabotage, &'static [Rule])> {
-        use Sabotage::{Machine, Membership, Shell};
-        vec![
-            (
-                Machine(OfMachine::FormWithoutWaiting),
-                &[Rule::OneLiveGeneration],
-            ),
-            (Machine(OfMachine::BaseFromCheckpoint), &[Rule::HighestWins]),
-            (Machine(OfMachine::BaseFromLaggard), &[Rule::HighestWins]),
-            (
-                Machine(OfMachine::BaseUnreported),
-                &[Rule::StateAsClaimed, Rule::ExactlyOnce, Rule::DurableFirst],
-            ),
-            (Machine(OfMachine::NeverAbort), &[Rule::MembersTold]),
-            (
-                Machine(OfMachine::AcceptOldReports),
-                &[Rule::ReplacedIsSilent],
-            ),
-            (
-                Machine(OfMachine::AcceptOldCheckpoints),
-                &[Rule::ReplacedIsSilent],
-            ),
-            (
-                Machine(OfMachine::CountReportsTwice),
-                &[Rule::StepsMonotone],
-            ),
-            (
-                Machine(OfMachine::ForgetGeneration),
-                &[Rule::RestartKeepsGeneration, Rule::OneLiveGeneration],
-            ),
-            (Machine(OfMachine::KeepTerm), &[Rule::NumbersGrow]),
-            (
-                Membership(OfWorker::IgnoreLease),
-                &[Rule::LeaseKept, Rule::OneLiveGeneration],
-            ),
-            (
-                Membership(OfWorker::LeaseFromAnswer),
-                &[Rule::LeaseKept, Rule::OneLiveGeneration],
-            ),
-            (
-                Membership(OfWorker::AcceptLowerTerms),
-                &[Rule::OlderRefused],
-            ),
-            (
-                Membership(OfWorker::AcceptLowerGenerations),
-                &[Rule::OlderRefused],
-            ),
-            (Membership(OfWorker::ForgetReports), &[Rule::HighestWins]),
-            (Shell(OfShell::SendBeforePersist), &[Rule::DurableFirst]),
-            (Shell(OfShell::SkipFencing), &[Rule::OneWriter]),
-            (
-                Shell(OfShell::ServeWhenDeposed),
-                &[Rule::OneLiveGeneration, Rule::LeaseKept],
-            ),
-            (Shell(OfShell::ApplyTwice), &[Rule::ExactlyOnce]),
-            (Shell(OfShell::SkipStep), &[Rule::ExactlyOnce]),
-            (Shell(OfShell::ClaimOverwritten), &[Rule::StateAsClaimed]),
-            (Shell(OfShell::FeedTwice), &[Rule::ExactlyOnce]),
-        ]
+impl From<OfMachine> for Sabotage {
+    fn from(sabotage: OfMachine) -> Sabotage {
+        Sabotage::Machine(sabotage)
     }
+}
 
+impl From<OfWorker> for Sabotage {
+    fn from(sabotage: OfWorker) -> Sabotage {
+        Sabotage::Membership(sabotage)
+    }
+}
+
+impl From<OfShell> for Sabotage {
+    fn from(sabotage: OfShell) -> Sabotage {
+        Sabotage::Shell(sabotage)
+    }
+}
+
+impl Sabotage {
     pub(crate) fn of_machine(self) -> Option<OfMachine> {
         match self {
             Sabotage::Machine(sabotage) => Some(sabotage),

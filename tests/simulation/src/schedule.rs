@@ -47,6 +47,11 @@ pub fn run_sabotaged(seed: u64, sabotage: Option<Sabotage>) -> Outcome {
     simulate(config, seed, plan, false).outcome
 }
 
+/// What goes wrong in the schedule of a seed.
+pub fn plan_of(seed: u64) -> Plan {
+    fault::draw(&Config::draw(seed), seed)
+}
+
 /// Runs the schedule of a seed with given faults, and keeps its history.
 pub fn replay(seed: u64, plan: Plan, sabotage: Option<Sabotage>) -> Replay {
     simulate(config(seed, sabotage), seed, plan, true)

@@ -344,7 +344,7 @@ impl Sim {
         let Some(seat) = self.seat(index) else {
             return;
         };
-        let (generation, origin) = (seat.generation, seat.form.origin.clone());
+        let (generation, origin, base) = (seat.generation, seat.form.origin.clone(), seat.base);
         let process = &mut self.workers[index].process;
         match origin {
             Some(v1::form::Origin::Checkpoint(id)) => {
@@ -358,13 +358,11 @@ impl Sim {
                     });
                 };
                 process.weights = Some(files.weights.clone());
-                process.is_torn = false;
-                self.forget_claim(index);
+                self.claim(index, generation, base);
             }
             Some(v1::form::Origin::Initial(_)) | None => {
                 process.weights = Some(Weights::initial());
-                process.is_torn = false;
-                self.forget_claim(index);
+                self.claim(index, generation, base);
             }
             Some(v1::form::Origin::FromRank(_)) => {}
         }
@@ -385,11 +383,12 @@ impl Sim {
         self.obey(index);
     }
 
-    /// Weights that are being overwritten are nothing to claim.
-    fn forget_claim(&mut self, index: usize) {
-        if !self.config.breaks(OfShell::ClaimOverwritten) {
-            self.workers[index].process.claimed = None;
-        }
+    /// The weights are those of a generation's base.
+    fn claim(&mut self, index: usize, generation: u64, base: Cursor) {
+        let process = &mut self.workers[index].process;
+        process.is_torn = false;
+        process.claimed = Some(base);
+        process.applied_in = generation;
     }
 
     fn take_part(&mut self, index: usize, brought: Contribution) {
@@ -473,7 +472,9 @@ impl Sim {
         } else if !has_state {
             // From here on they are partly someone else's.
             process.is_torn = process.weights.is_some();
-            self.forget_claim(index);
+            if !self.config.breaks(OfShell::ClaimOverwritten) {
+                process.claimed = None;
+            }
         }
         self.take_part(index, brought);
     }
@@ -500,11 +501,8 @@ impl Sim {
             });
         }
         weights.cursor = base;
-        let process = &mut self.workers[index].process;
-        process.weights = Some(weights);
-        process.is_torn = false;
-        process.claimed = Some(base);
-        process.applied_in = generation;
+        self.workers[index].process.weights = Some(weights);
+        self.claim(index, generation, base);
         self.tell(index, Input::Applied(base));
         self.next_step(index);
     }
@@ -616,8 +614,12 @@ impl Sim {
                 ..StepTimes::default()
             },
         };
-        // Said once the epoch's end is dealt with, as the trainer does it.
-        self.workers[index].process.unsaid = Some((v1::StepReport::from(&reported), sum.clone()));
+        let report = v1::StepReport::from(&reported);
+        let late = self.config.breaks(OfShell::ReportAfterEpoch) && step.last_of_epoch;
+        if !late {
+            self.report(index, generation, report.clone());
+        }
+        self.workers[index].process.unsaid = Some((late.then_some(report), sum.clone()));
         if step.last_of_epoch {
             self.tell(index, Input::Phase(v1::Phase::Evaluating));
             if self.seat(index).is_some_and(|seat| !seat.is_aborted) {
@@ -627,6 +629,16 @@ impl Sim {
             return;
         }
         self.after_step(index, false);
+    }
+
+    /// Keeps a report; rank 0 says it at once.
+    fn report(&mut self, index: usize, generation: u64, report: v1::StepReport) {
+        self.tell(index, Input::Stepped(report.clone()));
+        if self.seat(index).is_some_and(|seat| seat.rank == 0) {
+            let reports = vec![report];
+            let body = Body::StepReports(v1::StepReports { reports });
+            self.tell(index, Input::Say { generation, body });
+        }
     }
 
     fn end_epoch(&mut self, index: usize) {
@@ -650,7 +662,7 @@ impl Sim {
         self.after_step(index, true);
     }
 
-    /// Reports a step, and leaves if that was agreed.
+    /// Goes on after a step, or leaves if that was agreed.
     fn after_step(&mut self, index: usize, is_checkpointed: bool) {
         let Some((report, sum)) = self.workers[index].process.unsaid.take() else {
             return;
@@ -659,11 +671,8 @@ impl Sim {
             return;
         };
         let (generation, rank) = (seat.generation, seat.rank);
-        self.tell(index, Input::Stepped(report.clone()));
-        if rank == 0 {
-            let reports = vec![report];
-            let body = Body::StepReports(v1::StepReports { reports });
-            self.tell(index, Input::Say { generation, body });
+        if let Some(report) = report {
+            self.report(index, generation, report);
         }
         if !sum.pausing {
             return self.next_step(index);
@@ -783,6 +792,9 @@ impl Sim {
         process.trainer = Trainer::Idle;
         process.last_generation = generation;
         process.is_member = false;
+        if process.claimed.is_some() {
+            process.applied_in = generation;
+        }
         process.unsaid = None;
         let reports = process.membership.as_ref().map(Membership::unacknowledged);
         let body = Body::Left(v1::Left {

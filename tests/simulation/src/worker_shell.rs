@@ -76,8 +76,9 @@ pub(crate) struct Process {
     pub(crate) has_finished: bool,
     pub(crate) jobs: VecDeque<Job>,
     pub(crate) is_uploading: bool,
-    /// A step that is applied and not yet reported, with what it agreed on.
-    pub(crate) unsaid: Option<(v1::StepReport, Contribution)>,
+    /// What ranks agreed on in the step that is just applied, and its report if
+    /// that is not said yet.
+    pub(crate) unsaid: Option<(Option<v1::StepReport>, Contribution)>,
     pub(crate) refused: Option<String>,
     pub(crate) turn: u64,
 }
