@@ -18,8 +18,11 @@ impl Machine {
         }
         self.adopt(joining.world);
         let worker = self.members.name_for(&joining.name, &joining.instance);
-        if let Some(session) = self.members.session_of(&worker) {
-            self.drop_session(session, "it joined again");
+        if self.is_joined(&worker, &joining) {
+            // A call that took its time, or was repeated. If its session is
+            // broken, the next one replaces it.
+            let world = self.world();
+            return self.reply(request, Ok(Answer::Joined { worker, world }));
         }
         self.tell(Happening::Joined {
             worker: worker.clone(),
@@ -45,6 +48,16 @@ impl Machine {
             world: self.world(),
         };
         self.reply(request, Ok(answer));
+    }
+
+    /// Whether this very process has a session; takes note of what it has seen.
+    fn is_joined(&mut self, worker: &WorkerId, joining: &Joining) -> bool {
+        let Some(member) = self.members.get_mut(worker) else {
+            return false;
+        };
+        let world = joining.world.generation;
+        member.world.generation = member.world.generation.max(world);
+        member.session.is_some() && member.instance == joining.instance
     }
 
     pub(super) fn on_session_opened(&mut self, session: SessionId, worker: &WorkerId) {

@@ -124,6 +124,9 @@ impl Membership {
             Input::Say { generation, body } => {
                 if matches!(body, Body::Left(_)) {
                     self.over = self.over.max(generation);
+                    // Also where it was over before it was entered: that this
+                    // worker is ready says from now on that it is out.
+                    self.entered = self.entered.max(generation);
                 }
                 self.outbox.say(generation, body);
             }

@@ -289,6 +289,22 @@ fn who_waits_for_the_others_is_reducing() {
     assert_eq!(heartbeat.phase_ms, 7);
 }
 
+#[test]
+fn who_left_before_entering_is_out_of_that_generation_whatever_gets_lost() {
+    let mut membership = membership();
+    membership.apply(0, form(3, 5));
+    membership.apply(0, abort(5));
+    let body = Body::Left(v1::Left::default());
+    membership.apply(
+        1,
+        Input::Say {
+            generation: 5,
+            body,
+        },
+    );
+    assert_eq!(membership.generation(), 5, "what its next messages name");
+}
+
 fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
         2 => Just(CONNECTED),

@@ -368,7 +368,7 @@ impl Sim {
     }
 
     fn do_effects(&mut self, index: usize, effects: Vec<Effect>) {
-        self.check_members_told(&effects);
+        self.check_members_told(index, &effects);
         for effect in effects {
             match effect {
                 Effect::Persist(_) => {}
@@ -451,7 +451,7 @@ impl Sim {
             attempt,
         } = caller;
         let reaches = self.reaches(Node::Coordinator(index), Node::Worker(worker));
-        if !reaches || self.dice.chance(2) {
+        if !reaches || self.loses_call() {
             return;
         }
         let delay = self.dice.within(1..12);
@@ -488,7 +488,8 @@ impl Sim {
     }
 
     /// What members must be told when their generation ends at once.
-    fn check_members_told(&mut self, effects: &[Effect]) {
+    fn check_members_told(&mut self, index: usize, effects: &[Effect]) {
+        let leader = (index, self.coordinators[index].host.life);
         for effect in effects {
             let Effect::Tell(Happening::Leaving {
                 generation,
@@ -521,7 +522,9 @@ impl Sim {
                 let is_in = worker.host.is_up && process.is_in(*generation);
                 let connection = process.connection.and_then(|id| {
                     let connection = self.connections.get(&id)?;
-                    (connection.session.is_some() && !connection.is_broken).then_some(id)
+                    let here = (connection.coordinator, connection.coordinator_life) == leader;
+                    let hears = connection.session.is_some() && !connection.is_broken;
+                    (here && hears).then_some(id)
                 });
                 if let Some(id) = connection
                     && is_in

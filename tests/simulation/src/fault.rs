@@ -226,9 +226,13 @@ pub(crate) fn draw(config: &Config, seed: u64) -> Plan {
 
 /// Coordinators die now and then, and are back well within a lease.
 fn restarts(config: &Config, dice: &mut Dice) -> Plan {
-    let mut at = 300;
+    let mut at = dice.within(0..3000);
     let mut kill = |dice: &mut Dice| {
-        at += dice.within(200..2500);
+        // An election takes a while; the next death must not add to it.
+        at += match config.coordinators {
+            1 => dice.within(1500..3000),
+            _ => dice.within(4000..6000),
+        };
         let node = Node::Coordinator(dice.among(config.coordinators));
         let gone = dice.within(1..400);
         (at, Fault::Kill { node, gone })

@@ -232,6 +232,11 @@ impl Sim {
         }
     }
 
+    /// Whether a call or its answer gets lost on a network that otherwise works.
+    pub(crate) fn loses_call(&mut self) -> bool {
+        !self.config.only_restarts && self.dice.chance(2)
+    }
+
     /// Nothing gets through now: the network tries again.
     fn later(&mut self, what: Do) {
         let delay = self.dice.within(20..60);

@@ -311,7 +311,7 @@ impl Sim {
             // Steps that only this worker knows of do not count; a rule of its
             // own says that it brings their reports.
             let unreported = weights.cursor.step as usize > parent_steps.len()
-                && process.owes_reports_of(&parent_steps);
+                && process.owes_reports_of(&parent_steps, kept.record.parent);
             if further && (surviving || unreported) {
                 let (name, step) = (name.clone(), weights.cursor.step);
                 let number = kept.record.number;
@@ -416,10 +416,12 @@ impl Sim {
             return self.broken(Rule::ExactlyOnce, || format!("{total:?}"));
         }
         let expected = self.rules.weights_at(end);
+        let newest = self.rules.newest();
         for index in 0..self.workers.len() {
             let process = &self.workers[index].process;
             if let Some(weights) = &process.weights
                 && process.has_finished
+                && process.last_generation == newest
                 && Some(weights.trained.as_slice()) != expected.as_deref()
             {
                 let name = self.workers[index].name.clone();

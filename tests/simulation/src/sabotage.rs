@@ -33,6 +33,9 @@ pub enum OfShell {
     /// The last step of an epoch is reported only when the epoch's end is dealt
     /// with.
     ReportAfterEpoch,
+    /// A worker says that its state is of the generation that it left, though it
+    /// never took that one's.
+    ClaimNewGeneration,
     /// A rank feeds another rank's share as well as its own.
     FeedTwice,
 }

@@ -792,7 +792,7 @@ impl Sim {
         process.trainer = Trainer::Idle;
         process.last_generation = generation;
         process.is_member = false;
-        if process.claimed.is_some() {
+        if process.claimed.is_some() && self.config.breaks(OfShell::ClaimNewGeneration) {
             process.applied_in = generation;
         }
         process.unsaid = None;

@@ -13,7 +13,7 @@ use proto::v1::worker_message::Body;
 
 use crate::config::{is_unreadable, packed};
 use crate::coordinator_shell::RUN_ID;
-use crate::event::{Answered, Call, Caller, CoordinatorAct, WorkerAct};
+use crate::event::{Answered, Call, Caller, CoordinatorAct, Do, WorkerAct};
 use crate::fabric::Contribution;
 use crate::fault::{Node, worker_name};
 use crate::host::Host;
@@ -107,19 +107,17 @@ impl Process {
         matches!(self.trainer, Trainer::Idle)
     }
 
-    /// Whether it goes on where a lineage ends, with steps of its own that it
-    /// has not told of.
-    pub(crate) fn owes_reports_of(&self, steps: &[StepReport]) -> bool {
+    /// Whether it goes on where a lineage ends, with steps of its last generation
+    /// that it has not told of.
+    pub(crate) fn owes_reports_of(&self, steps: &[StepReport], last: Option<u64>) -> bool {
         let Some(weights) = &self.weights else {
             return false;
         };
-        let last = steps.last().map_or(0, |report| report.generation);
-        let (known, own) = weights
-            .trained
-            .split_at(steps.len().min(weights.trained.len()));
+        let known = steps.len().min(weights.trained.len());
+        let (known, own) = weights.trained.split_at(known);
         let same = known.iter().zip(steps);
         let mut same = same.map(|(t, r)| *t == Trained::of(&r.step, r.generation, r.fed));
-        same.all(|same| same) && own.iter().all(|trained| trained.generation == last)
+        same.all(|same| same) && own.iter().all(|trained| Some(trained.generation) == last)
     }
 }
 
@@ -207,7 +205,12 @@ impl Sim {
             WorkerAct::Packed { slot, page } => self.packed(index, slot, page),
             WorkerAct::PutPage { slot, page } => self.put_page(index, slot, page),
             WorkerAct::Upload { id } => self.upload(index, &id),
-            WorkerAct::Exit => self.kill(Node::Worker(index)),
+            WorkerAct::Exit => {
+                self.kill(Node::Worker(index));
+                // Whoever wanted it to leave wants it back.
+                let delay = self.dice.within(500..2500);
+                self.after(delay, Do::Boot(Node::Worker(index)));
+            }
             WorkerAct::Straggle => self.straggle(index),
             WorkerAct::Built
             | WorkerAct::Trainer { .. }
@@ -385,6 +388,8 @@ impl Sim {
                 process.highest.1 = context.generation;
             }
         }
+        // What time alone does is not the message's doing.
+        self.tell(index, Input::Tick);
         let heard = self.number_of_commands(index);
         let before = self.workers[index].process.membership.clone();
         self.tell(index, Input::Heard(message));
@@ -497,8 +502,8 @@ impl Sim {
             let delay = self.dice.within(1..10);
             let answered = Answered::Unavailable;
             self.act_later(index, delay, WorkerAct::Answer { attempt, answered });
-        } else if self.reaches(Node::Worker(index), Node::Coordinator(to)) && !self.dice.chance(2) {
-            let late = if self.dice.chance(3) {
+        } else if self.reaches(Node::Worker(index), Node::Coordinator(to)) && !self.loses_call() {
+            let late = if !self.config.only_restarts && self.dice.chance(3) {
                 self.dice.within(1..900)
             } else {
                 0

@@ -82,6 +82,8 @@ noticed! {
         Shell::FeedTwice, 100, [ExactlyOnce];
     reporting_an_epochs_last_step_late:
         Shell::ReportAfterEpoch, 2000, [HighestWins];
+    claiming_a_state_for_a_generation_that_never_gave_it:
+        Shell::ClaimNewGeneration, 5000, [StateAsClaimed];
     claiming_weights_that_are_half_overwritten:
         Shell::ClaimOverwritten, 5000, [StateAsClaimed];
 }

@@ -79,7 +79,6 @@ impl Fatal {
 struct Standing {
     generation: u64,
     member: bool,
-    applied_in: u64,
 }
 
 impl Trainer {
@@ -99,7 +98,6 @@ impl Trainer {
         let mut standing = Standing {
             generation: 0,
             member: false,
-            applied_in: 0,
         };
         while let Ok(command) = self.commands.recv() {
             let (generation, form) = match command {
@@ -113,7 +111,7 @@ impl Trainer {
                         standing.generation = generation;
                         standing.member = false;
                         self.left(generation, &replica, String::new());
-                        self.ready(standing.applied_in, replica.applied);
+                        self.ready(replica.applied_in, replica.applied);
                     }
                     continue;
                 }
@@ -121,9 +119,6 @@ impl Trainer {
             let outcome = self.generation(generation, &form, &mut replica, &mut writer)?;
             self.control.exit(generation);
             standing.generation = generation;
-            if replica.applied.is_some() {
-                standing.applied_in = generation;
-            }
             standing.member = !matches!(outcome, Outcome::Left(_));
             match outcome {
                 Outcome::Finished(cursor) => {
@@ -135,7 +130,7 @@ impl Trainer {
                 }
                 Outcome::Left(reason) => {
                     self.left(generation, &replica, reason);
-                    self.ready(standing.applied_in, replica.applied);
+                    self.ready(replica.applied_in, replica.applied);
                 }
                 Outcome::RunFailed(reason) => {
                     let failed = v1::RunFailed {

@@ -21,6 +21,8 @@ pub(super) struct Replica {
     pub(super) optimizer: AdamW,
     /// `None` until this worker has held the run's state.
     pub(super) applied: Option<Cursor>,
+    /// The generation in which it took that state, or applied the last step of it.
+    pub(super) applied_in: u64,
 }
 
 impl Replica {
@@ -33,6 +35,7 @@ impl Replica {
             model,
             optimizer,
             applied: None,
+            applied_in: 0,
         })
     }
 
@@ -220,6 +223,7 @@ impl Trainer {
             );
         }
         replica.applied = Some(base);
+        replica.applied_in = world.generation;
         self.control.set_applied(base);
         self.compare_weights(world, replica)
     }

@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 
 use super::sim::{Sim, settings};
 use crate::machine::{
-    Activity, FromWorker, Happening, Message, Millis, SetAside, Settings, Straggling, World,
+    Activity, Event, FromWorker, Happening, Joining, Message, Millis, RequestId, SetAside,
+    Settings, Straggling, World,
 };
 use crate::records::StepTimes;
 
@@ -430,4 +431,20 @@ fn a_worker_that_is_out_hears_so_before_its_lease_is_renewed() {
     let first = sim.workers[1].inbox.iter().map(|(_, message)| message);
     let mut first = first.filter(|m| matches!(m, Message::Ack { .. } | Message::Abort { .. }));
     assert!(matches!(first.next(), Some(Message::Abort { .. })));
+}
+
+#[test]
+fn a_call_to_join_that_comes_late_ends_nothing() {
+    let mut sim = stepping(elastic(), 2);
+    let request = RequestId(sim.number());
+    let joining = Joining {
+        name: sim.workers[0].name.0.clone(),
+        instance: sim.workers[0].instance.to_string(),
+        ..Joining::default()
+    };
+    sim.event(Event::Join { request, joining });
+    assert!(sim.answers[&request].is_ok());
+    assert!(sim.step(true));
+    sim.settle();
+    assert_eq!(generation(&sim), 1);
 }
