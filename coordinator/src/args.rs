@@ -1,13 +1,22 @@
 //! The coordinator's command line.
 
+mod backup;
+mod store;
+
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use chain::{Endpoint, Network};
 use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
+
+use crate::checkpoints::CheckpointArgs;
+use crate::events::Kind;
+
+pub use backup::{BackupArgs, RestoreArgs};
+pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
 
 /// Leads a Peregrine training cluster.
 ///
@@ -41,9 +50,15 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the steps of the surviving lineage, oldest first.
     Steps(StepsArgs),
+    /// Print what happened in the run, oldest first.
+    Events(EventsArgs),
     /// Compare what was fed to the model with the pages; fails on any
     /// difference.
     Audit(AuditArgs),
+    /// Write the run's records, as of one moment, to a file.
+    Backup(BackupArgs),
+    /// Put the records of a backup into a store, of either kind.
+    Restore(RestoreArgs),
 }
 
 /// Flags of a coordinator that leads a run.
@@ -89,6 +104,14 @@ pub struct LeadArgs {
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     pub run_id: Option<String>,
 
+    /// Where the run's records are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// Waiting for the lead.
+    #[command(flatten)]
+    pub election: ElectionArgs,
+
     /// What defines the run.
     #[command(flatten)]
     pub run: RunArgs,
@@ -101,6 +124,10 @@ pub struct LeadArgs {
     #[command(flatten)]
     pub data: DataArgs,
 
+    /// When checkpoints are taken, and how many are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArgs,
+
     /// How patient to be.
     #[command(flatten)]
     pub times: TimesArgs,
@@ -112,6 +139,15 @@ pub struct LeadArgs {
     /// Go on serving checkpoints when the run is complete, until stopped.
     #[arg(long, help_heading = "Cluster")]
     pub keep_serving: bool,
+
+    /// Events to keep; older ones are deleted.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "200000",
+        help_heading = "Cluster"
+    )]
+    pub keep_events: NonZeroU64,
 }
 
 /// Weights to start from.
@@ -319,17 +355,26 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Whom to ask: a running coordinator, or the state of one that has stopped.
+/// Whom to ask: a running coordinator, or the state that it keeps.
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
 pub struct SubjectArgs {
     /// The running coordinator to ask.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with_all = ["state_dir", "store"],
+        required_unless_present_any = ["state_dir", "store"]
+    )]
     pub coordinator: Option<Address>,
 
-    /// The --state-dir of a coordinator that has stopped.
+    /// The --state-dir of a coordinator that has stopped; with --store, a folder
+    /// that holds its packed pages.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+
+    /// The --store, which may be in use.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Flags of `steps`.
@@ -345,10 +390,39 @@ pub struct StepsArgs {
 
     /// Print steps as they come until the run ends; one JSON object a line with
     /// --json.
-    #[arg(long, conflicts_with = "state_dir")]
+    #[arg(long, conflicts_with_all = ["state_dir", "store"])]
     pub follow: bool,
 
     /// Print one JSON array of objects.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// Only the newest N events, of the kinds that are asked for.
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    pub last: Option<u64>,
+
+    /// The first event to print, by its sequence. [default: the oldest one kept]
+    #[arg(long, value_name = "SEQUENCE")]
+    pub from: Option<u64>,
+
+    /// Only events of this kind; given again, one more.
+    #[arg(long = "kind", value_name = "KIND")]
+    pub kinds: Vec<Kind>,
+
+    /// Print events as they come until the run is over, across restarts of the
+    /// coordinator.
+    #[arg(long, conflicts_with_all = ["state_dir", "store"])]
+    pub follow: bool,
+
+    /// Print one JSON object a line.
     #[arg(long)]
     pub json: bool,
 }

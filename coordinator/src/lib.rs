@@ -25,10 +25,13 @@
 
 pub mod args;
 pub mod audit;
+pub mod backup;
 pub mod checkpoints;
 pub mod commands;
+mod crash;
 mod dataset;
 mod driver;
+pub mod events;
 mod loading;
 pub mod machine;
 pub mod packed;

@@ -184,6 +184,10 @@ pub fn from_worker(body: v1::worker_message::Body) -> Result<FromWorker, Malform
         Body::RunFailed(failed) => FromWorker::RunFailed {
             reason: failed.reason,
         },
+        Body::CheckpointDamaged(damaged) => FromWorker::CheckpointDamaged {
+            id: CheckpointId(damaged.checkpoint_id),
+            reason: damaged.reason,
+        },
         Body::PageFailed(failed) => FromWorker::PageFailed {
             slot: failed
                 .slot
@@ -281,9 +285,9 @@ fn stop_reason(reason: StopReason) -> v1::stop::Reason {
 }
 
 fn form_message(form: Form) -> v1::Form {
-    let members = form.members.into_iter().map(|member| v1::Member {
-        worker_id: member.worker.0,
-        advertised_host: member.host,
+    let members = form.members.iter().map(|member| v1::Member {
+        worker_id: member.worker.0.clone(),
+        advertised_host: member.host.clone(),
         has_state: member.has_state,
     });
     let origin = match form.origin {

@@ -114,7 +114,7 @@ impl Session {
             }
             match ended {
                 Ok(ended) => return Ok(ended),
-                Err(error) if error.is_fatal() && !is_refusal(&error) => return Err(error),
+                Err(error) if error.is_fatal() => return Err(error),
                 Err(error) => {
                     tracing::warn!("the session with the coordinator broke: {error}");
                     if closing.is_cancelled() {
@@ -268,14 +268,6 @@ impl Session {
             Err(malformed) => tracing::error!("refused a row of the page table: {malformed}"),
         }
     }
-}
-
-/// Whether the coordinator ended the session because of what this worker was to
-/// it: silent for too long, say, or connected twice. It may join again, and is
-/// told then if it may not.
-fn is_refusal(error: &client::Error) -> bool {
-    matches!(error, client::Error::Call { status, .. }
-        if status.code() == tonic::Code::FailedPrecondition)
 }
 
 /// Returns when the lease runs out of a generation that this worker is in.

@@ -57,9 +57,13 @@ impl Assignments {
         self.leases.retain(|_, lease| lease.worker != *worker);
     }
 
-    fn outstanding(&self, worker: &WorkerId) -> usize {
-        let leases = self.leases.values();
-        leases.filter(|lease| lease.worker == *worker).count()
+    /// How many pages each worker prepares.
+    fn outstanding(&self) -> BTreeMap<&WorkerId, usize> {
+        let mut outstanding = BTreeMap::new();
+        for lease in self.leases.values() {
+            *outstanding.entry(&lease.worker).or_default() += 1;
+        }
+        outstanding
     }
 
     fn settle(&mut self, slot: Slot) {
@@ -102,10 +106,12 @@ impl Machine {
         if !matches!(self.run, RunState::Open) {
             return;
         }
+        let outstanding = self.assignments.outstanding();
         let mut free: BTreeMap<WorkerId, usize> = BTreeMap::new();
         for (worker, member) in self.members.connected() {
             if member.standing != Standing::Starting && member.draining.is_none() {
-                free.insert(worker.clone(), self.assignments.outstanding(worker));
+                let held = outstanding.get(worker).copied().unwrap_or(0);
+                free.insert(worker.clone(), held);
             }
         }
         if free
@@ -140,17 +146,19 @@ impl Machine {
 
     /// Slots of the window without row, worker or pause, the evaluation's first.
     fn pages_wanted(&self) -> Vec<(Slot, PageId)> {
-        let evaluation = self.order.evaluation().iter().zip(0..);
-        let evaluation = evaluation.map(|(page, index)| (Slot::Evaluation(index), *page));
-        let training = self.window().map(Ordinal);
-        let training = training.map(|o| (Slot::Training(o), self.order.page_at(o)));
-        let wanted = |(slot, _): &(Slot, PageId)| {
+        let evaluation = (0..).zip(self.order.evaluation());
+        let evaluation = evaluation.map(|(index, _)| Slot::Evaluation(index));
+        let training = self.window().map(Ordinal).map(Slot::Training);
+        let wanted = |slot: &Slot| {
             let failure = self.assignments.failures.get(slot);
             !self.table.has(*slot)
                 && !self.assignments.leases.contains_key(slot)
                 && failure.is_none_or(|failure| failure.not_before <= self.now)
         };
-        evaluation.chain(training).filter(wanted).collect()
+        let slots = evaluation.chain(training).filter(wanted);
+        slots
+            .filter_map(|slot| Some((slot, self.order.page(slot)?)))
+            .collect()
     }
 
     /// The ordinals whose rows should be known by now: from where training

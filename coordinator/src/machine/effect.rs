@@ -1,5 +1,7 @@
 //! What a coordinator does about what happened.
 
+use std::sync::Arc;
+
 use ledger::{Cursor, PageId, PageRow, Slot};
 
 use super::event::{Millis, RequestId, SessionId, World};
@@ -37,6 +39,8 @@ pub enum Effect {
     },
     /// Remove a checkpoint's files once nobody reads them.
     DeleteCheckpoint(Checkpoint),
+    /// Compare a checkpoint's files with its manifest, and say what was found.
+    VerifyCheckpoint(Checkpoint),
     /// Tell people.
     Tell(Happening),
     /// Stop the coordinator. Nothing follows.
@@ -68,6 +72,8 @@ pub enum Answer {
     PageKept,
     /// The checkpoint is committed.
     CheckpointKept(CheckpointId),
+    /// So many bytes of checkpoints are no longer kept.
+    RoomMade(u64),
 }
 
 /// Why something was not done.
@@ -87,6 +93,8 @@ pub enum RefusalKind {
     Invalid,
     /// The caller's world is not this one's, or it must do something first.
     Precondition,
+    /// The caller has to begin again: join, and open another session.
+    Again,
 }
 
 impl Refusal {
@@ -96,6 +104,10 @@ impl Refusal {
 
     pub(super) fn precondition(message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::Precondition, message)
+    }
+
+    pub(super) fn again(message: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Again, message)
     }
 
     fn new(kind: RefusalKind, message: impl Into<String>) -> Refusal {
@@ -155,8 +167,9 @@ pub struct Form {
     pub parent: Option<u64>,
     /// Where it begins.
     pub base: Cursor,
-    /// In rank order.
-    pub members: Vec<FormMember>,
+    /// In rank order. Every member is told of every other, so it is one list for
+    /// all of them.
+    pub members: Arc<[FormMember]>,
     /// Where the state at `base` comes from.
     pub origin: Origin,
     /// The best evaluation among durable checkpoints.

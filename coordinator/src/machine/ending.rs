@@ -66,8 +66,7 @@ impl Machine {
             );
         }
         if let Some(generation) = &mut self.current {
-            let seats = generation.seats.iter_mut();
-            for seat in seats.filter(|seat| seat.worker == *worker) {
+            if let Some(seat) = generation.seat_mut(worker) {
                 seat.state = SeatState::Finished;
             }
         }

@@ -38,33 +38,34 @@ pub(super) struct Others {
     pub(super) set_aside: Vec<String>,
 }
 
-/// Chooses the members of the next generation, in rank order, or says what is
-/// missing of the `wanted` ones. With more candidates than seats, those whose
-/// state is furthest come first: they are the ones that make a restore
-/// unnecessary.
+/// Says what is missing of the `wanted` workers, if any is.
+pub(super) fn check_enough(ready: usize, wanted: usize, others: &Others) -> Result<(), String> {
+    let missing = wanted.saturating_sub(ready);
+    if missing == 0 {
+        return Ok(());
+    }
+    let preparing = match others.preparing {
+        0 => String::new(),
+        preparing => format!(", {preparing} connected and not ready yet"),
+    };
+    let set_aside = match others.set_aside.is_empty() {
+        true => String::new(),
+        false => format!("; {}", others.set_aside.join("; ")),
+    };
+    Err(format!(
+        "waiting for {missing} more worker{} ({ready} of {wanted} ready{preparing}){set_aside}",
+        if missing == 1 { "" } else { "s" },
+    ))
+}
+
+/// Chooses the members of the next generation, in rank order. With more
+/// candidates than seats, those whose state is furthest come first: they are
+/// the ones that make a restore unnecessary.
 pub(super) fn choose_members(
     mut candidates: Vec<Candidate>,
-    wanted: usize,
     seats: usize,
-    others: &Others,
     usable: impl Fn(&Applied) -> Option<Cursor>,
-) -> Result<Vec<Candidate>, String> {
-    if candidates.len() < wanted {
-        let missing = wanted - candidates.len();
-        let preparing = match others.preparing {
-            0 => String::new(),
-            preparing => format!(", {preparing} connected and not ready yet"),
-        };
-        let set_aside = match others.set_aside.is_empty() {
-            true => String::new(),
-            false => format!("; {}", others.set_aside.join("; ")),
-        };
-        return Err(format!(
-            "waiting for {missing} more worker{} ({} of {wanted} ready{preparing}){set_aside}",
-            if missing == 1 { "" } else { "s" },
-            candidates.len(),
-        ));
-    }
+) -> Vec<Candidate> {
     let progress = |candidate: &Candidate| usable(&candidate.applied).map(progress);
     candidates.sort_by(|left, right| {
         let furthest_first = progress(right).cmp(&progress(left));
@@ -72,7 +73,7 @@ pub(super) fn choose_members(
     });
     candidates.truncate(seats);
     candidates.sort_by(|left, right| left.worker.cmp(&right.worker));
-    Ok(candidates)
+    candidates
 }
 
 /// Chooses the state that a generation begins with: the furthest that a member

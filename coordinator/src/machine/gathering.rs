@@ -4,7 +4,9 @@ use ledger::{Cursor, GenerationRecord, Ordinal};
 
 use super::effect::{Form, FormMember, Message};
 use super::ending::RunState;
-use super::formation::{Basis, Candidate, Others, choose_basis, choose_members, survives};
+use super::formation::{
+    Basis, Candidate, Others, check_enough, choose_basis, choose_members, survives,
+};
 use super::generation::{Generation, Leave, SeatState, Stage};
 use super::happening::Happening;
 use super::members::{Applied, Member, Standing};
@@ -13,6 +15,14 @@ use crate::records::{KeptGeneration, Record, WorkerId};
 
 /// Rows of the page table that go into one message.
 const ROWS_PER_MESSAGE: usize = 4096;
+
+/// What keeps a generation from being formed.
+enum Obstacle {
+    /// Nothing that is worth a word: it is over in a moment.
+    Moment,
+    /// Something that people should know, in words.
+    Wait(String),
+}
 
 impl Machine {
     /// Forms the next generation if nothing is in its way; otherwise says what
@@ -23,7 +33,8 @@ impl Machine {
         }
         match self.next_members() {
             Ok(members) => self.form(&members),
-            Err(reason) => self.wait_for(&reason),
+            Err(Obstacle::Moment) => {}
+            Err(Obstacle::Wait(reason)) => self.wait_for(&reason),
         }
     }
 
@@ -36,48 +47,59 @@ impl Machine {
         }
     }
 
-    fn next_members(&mut self) -> Result<Vec<Candidate>, String> {
-        let candidates = self.candidates();
+    fn next_members(&mut self) -> Result<Vec<Candidate>, Obstacle> {
+        if let Some(doubt) = self.checkpoint_in_doubt() {
+            return Err(Obstacle::Wait(doubt));
+        }
+        let ready = self.ready().count();
         let patience = self.settings.abort_ms;
-        if let Some(worker) = self.members.returning(self.now, patience) {
-            return Err(format!("waiting for worker {worker} to be ready again"));
+        if self.members.returning(self.now, patience) {
+            return Err(Obstacle::Moment);
         }
         if let Some(predecessor) = self.predecessor {
             let waits = !self.settings.breaks(Sabotage::FormWithoutWaiting);
             if waits && self.now < predecessor.safe_at {
-                return Err(format!(
+                return Err(Obstacle::Wait(format!(
                     "waiting until the lease of generation {} has run out, for none of its members \
                      has come back to say that it is over",
                     predecessor.number
-                ));
+                )));
             }
             self.bury(predecessor.number);
         }
-        let wanted = self.wanted_workers(candidates.len());
+        let wanted = self.wanted_workers(ready);
         let seats = self.settings.max_workers.get() as usize;
         let usable = |applied: &Applied| self.usable_state(applied);
         let others = Others {
-            preparing: self.preparing_workers(candidates.len()),
+            preparing: self.preparing_workers(ready),
             set_aside: self.workers_set_aside(),
         };
-        let members = choose_members(candidates, wanted, seats, &others, usable)?;
+        check_enough(ready, wanted, &others).map_err(Obstacle::Wait)?;
+        let members = choose_members(self.candidates(), seats, usable);
         if let Some(member) = members.iter().find(|member| self.owes_reports(member)) {
-            return Err(format!(
+            return Err(Obstacle::Wait(format!(
                 "waiting for reports of the steps that worker {} has applied",
                 member.worker
-            ));
+            )));
         }
         Ok(members)
     }
 
     /// Workers that could be members of a generation now.
+    fn ready(&self) -> impl Iterator<Item = (&WorkerId, &Member)> {
+        self.members.connected().filter(|(worker, member)| {
+            matches!(member.standing, Standing::Ready { .. })
+                && member.draining.is_none()
+                && self.offenders.aside(worker).is_none()
+        })
+    }
+
     fn candidates(&self) -> Vec<Candidate> {
         let candidate = |(worker, member): (&WorkerId, &Member)| {
             let Standing::Ready { applied, since } = member.standing else {
                 return None;
             };
-            let free = member.draining.is_none() && self.offenders.aside(worker).is_none();
-            free.then(|| Candidate {
+            Some(Candidate {
                 worker: worker.clone(),
                 host: member.host.clone(),
                 instance: member.instance.clone(),
@@ -85,7 +107,7 @@ impl Machine {
                 since,
             })
         };
-        self.members.connected().filter_map(candidate).collect()
+        self.ready().filter_map(candidate).collect()
     }
 
     /// How many workers the next generation needs at least: as many as the
@@ -200,6 +222,7 @@ impl Machine {
             self.checkpoints.latest(),
             self.checkpoints.initial(),
         );
+        self.compare_survivors(members);
         let number = self.highest_generation.saturating_add(1);
         let parent = self.generations.last().map(|g| g.record.number);
         let workers: Vec<WorkerId> = members.iter().map(|m| m.worker.clone()).collect();
@@ -257,6 +280,29 @@ impl Machine {
             }
             self.send(worker, Message::Form(form.clone()));
             self.send_rows(worker, base.page.ordinal);
+        }
+    }
+
+    /// An all-reduce that finished anywhere had everyone's input, so survivors
+    /// of one generation are at most one step apart.
+    fn compare_survivors(&mut self, members: &[Candidate]) {
+        let newest = self.generations.last().map(|g| g.record.number);
+        let survivors = members
+            .iter()
+            .filter(|m| newest == Some(m.applied.generation));
+        let step = |m: &&Candidate| m.applied.cursor.map_or(0, |cursor| cursor.step);
+        let Some(first) = survivors.clone().max_by_key(step) else {
+            return;
+        };
+        let last = survivors.min_by_key(step).unwrap_or(first);
+        let (ahead, behind) = (step(&first), step(&last));
+        if ahead > behind + 1 {
+            let what = format!(
+                "has applied {ahead} steps and worker {} only {behind} in one generation: they \
+                 were not one cluster",
+                last.worker
+            );
+            self.fault(&first.worker.clone(), what);
         }
     }
 

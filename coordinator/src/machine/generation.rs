@@ -1,5 +1,6 @@
 //! A generation, and what its members say while it lasts.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
 use super::Machine;
@@ -14,8 +15,10 @@ use crate::records::{KeptGeneration, WorkerId};
 #[derive(Clone, Debug)]
 pub(super) struct Generation {
     pub(super) number: u64,
-    /// In rank order.
+    /// In rank order. Nobody is added or removed while the generation lasts.
     pub(super) seats: Vec<Seat>,
+    /// Where each worker sits: every message of a member asks.
+    ranks: BTreeMap<WorkerId, usize>,
     pub(super) stage: Stage,
     /// When patience with the stage ends.
     pub(super) deadline: Option<Millis>,
@@ -87,6 +90,12 @@ pub(super) struct Predecessor {
     pub(super) safe_at: Millis,
 }
 
+impl SeatState {
+    fn is_in_it(self) -> bool {
+        !matches!(self, SeatState::Left | SeatState::Lost)
+    }
+}
+
 impl Generation {
     /// A generation that is about to meet.
     pub(super) fn new(
@@ -104,6 +113,7 @@ impl Generation {
         Generation {
             number,
             seats: members.iter().map(seat).collect(),
+            ranks: members.iter().cloned().zip(0..).collect(),
             stage: Stage::Forming,
             deadline: Some(now + patience),
             base_step,
@@ -130,12 +140,11 @@ impl Generation {
     }
 
     pub(super) fn state_of(&self, worker: &WorkerId) -> Option<SeatState> {
-        let mut seats = self.seats.iter();
-        Some(seats.find(|seat| seat.worker == *worker)?.state)
+        Some(self.seats.get(self.rank_of(worker)?)?.state)
     }
 
     pub(super) fn rank_of(&self, worker: &WorkerId) -> Option<usize> {
-        self.seats.iter().position(|seat| seat.worker == *worker)
+        self.ranks.get(worker).copied()
     }
 
     pub(super) fn world_size(&self) -> Option<NonZeroU32> {
@@ -143,12 +152,13 @@ impl Generation {
     }
 
     pub(super) fn seat_mut(&mut self, worker: &WorkerId) -> Option<&mut Seat> {
-        self.seats.iter_mut().find(|seat| seat.worker == *worker)
+        let rank = self.rank_of(worker)?;
+        self.seats.get_mut(rank)
     }
 
     pub(super) fn in_it(&self) -> impl Iterator<Item = &WorkerId> {
-        let present = |seat: &&Seat| !matches!(seat.state, SeatState::Left | SeatState::Lost);
-        self.seats.iter().filter(present).map(|seat| &seat.worker)
+        let present = self.seats.iter().filter(|seat| seat.state.is_in_it());
+        present.map(|seat| &seat.worker)
     }
 
     pub(super) fn is_leaving(&self) -> bool {
@@ -179,7 +189,8 @@ impl Machine {
     /// its sender is one of its members.
     pub(super) fn is_in_current(&self, worker: &WorkerId, world: World) -> bool {
         self.current.as_ref().is_some_and(|generation| {
-            generation.number == world.generation && generation.in_it().any(|one| one == worker)
+            let state = generation.state_of(worker);
+            generation.number == world.generation && state.is_some_and(SeatState::is_in_it)
         })
     }
 

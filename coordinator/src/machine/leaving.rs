@@ -65,6 +65,11 @@ impl Machine {
     }
 
     pub(super) fn was_member(&self, worker: &WorkerId, generation: u64) -> bool {
+        if let Some(current) = &self.current
+            && current.number == generation
+        {
+            return current.rank_of(worker).is_some();
+        }
         let found = self.generations.iter().rev();
         let mut found = found.filter(|g| g.record.number == generation);
         found.any(|g| g.record.members.contains(&worker.0))

@@ -29,6 +29,7 @@
 
 mod assign;
 mod checkpoints;
+mod doubts;
 mod effect;
 mod ending;
 mod event;
@@ -40,6 +41,7 @@ mod history;
 mod leaving;
 mod members;
 mod reports;
+mod retention;
 mod sabotage;
 mod sessions;
 mod set_aside;
@@ -57,7 +59,8 @@ pub use effect::{
     StopReason,
 };
 pub use event::{
-    Activity, Event, FromWorker, Heartbeat, Joining, Millis, RequestId, SessionId, World,
+    Activity, Event, FromWorker, Heartbeat, Joining, Millis, RequestId, RoomWanted, SessionId,
+    Verified, World,
 };
 pub use happening::Happening;
 pub use history::History;
@@ -143,7 +146,7 @@ impl Machine {
             members: Members::default(),
             assignments: Assignments::default(),
             reports: Reports::new(&history),
-            checkpoints: Checkpoints::new(history.checkpoints),
+            checkpoints: Checkpoints::new(history.checkpoints, settings.keep_checkpoints),
             run,
             table: Table::new(&order, history.rows),
             generations: history.generations,
@@ -173,6 +176,8 @@ impl Machine {
     pub fn apply(&mut self, now: Millis, event: Event) -> Vec<Effect> {
         debug_assert!(now >= self.now, "the clock went back");
         self.now = now;
+        let reported = self.reports.reported().step;
+        let is_small_talk = self.is_small_talk(&event);
         match event {
             Event::Join { request, joining } => self.on_join(request, joining),
             Event::SessionOpened { session, worker } => self.on_session_opened(session, &worker),
@@ -192,12 +197,35 @@ impl Machine {
                 request,
                 checkpoint,
             } => self.on_checkpoint_stored(request, checkpoint),
+            Event::RoomWanted { request, room } => self.on_room_wanted(request, &room),
+            Event::CheckpointDoubted { id, reason } => self.on_checkpoint_doubted(&id, reason),
+            Event::CheckpointVerified { id, verified } => {
+                self.on_checkpoint_verified(&id, verified);
+            }
             Event::Watching { watchers } => self.on_watching(watchers),
             Event::ShutdownAsked => self.on_shutdown_asked(),
             Event::Tick => self.on_tick(),
         }
-        self.settle();
+        if !is_small_talk || self.reports.reported().step != reported {
+            self.settle();
+        }
         std::mem::take(&mut self.effects)
+    }
+
+    /// Whether an event is one of those that members of a generation send all
+    /// the time, and that by themselves leave nothing to settle before the next
+    /// tick. With many workers nearly all events are: what they cost may not
+    /// grow with the number of workers.
+    fn is_small_talk(&self, event: &Event) -> bool {
+        let Event::Said { message, .. } = event else {
+            return false;
+        };
+        self.run == RunState::Open
+            && self.current.is_some()
+            && matches!(
+                message,
+                FromWorker::Heartbeat(_) | FromWorker::StepReports(_)
+            )
     }
 
     /// The world that the coordinator lives in.
@@ -208,10 +236,16 @@ impl Machine {
         }
     }
 
+    /// Steps of the surviving lineage that are reported.
+    pub fn reported_steps(&self) -> u64 {
+        self.reports.reported().step
+    }
+
     fn on_tick(&mut self) {
         self.lose_silent_workers();
         self.expire_generation_deadline();
         self.expect_stragglers();
+        self.expire_missing_reports();
         self.readmit_workers();
         self.expire_page_leases();
     }

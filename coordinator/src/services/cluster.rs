@@ -1,17 +1,23 @@
 //! What workers call.
 
+use std::pin::Pin;
+
 use ledger::{PackedPage, PageRow, Slot};
 use proto::v1::cluster_server::Cluster;
 use proto::{PROTOCOL_VERSION, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{Answers, Shared, blocking, internal, refused, upload};
+use super::{Shared, blocking, internal, refused, upload};
 use crate::driver::{MESSAGES_AHEAD, Outbound};
 use crate::machine::{Answer, Event, Joining, SessionId, World};
 use crate::records::WorkerId;
 use crate::wire;
+
+/// What a worker is told, or why its session ends.
+type Directive = Result<v1::CoordinatorMessage, Status>;
 
 #[tonic::async_trait]
 impl Cluster for Shared {
@@ -60,7 +66,7 @@ impl Cluster for Shared {
         }))
     }
 
-    type SessionStream = Answers<v1::CoordinatorMessage>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Directive> + Send>>;
 
     async fn session(
         &self,
@@ -71,7 +77,11 @@ impl Cluster for Shared {
         let inbound = request.into_inner();
         // Answered at once: a worker may wait for that before it says a word.
         tokio::spawn(shared.listen(inbound, outbound));
-        Ok(Response::new(ReceiverStream::new(messages)))
+        let run = self.run.clone();
+        let messages = ReceiverStream::new(messages).map(move |message| {
+            message.map(|(world, message)| wire::to_worker(run.id(), world, message))
+        });
+        Ok(Response::new(Box::pin(messages)))
     }
 
     async fn put_page(

@@ -6,9 +6,12 @@
 )]
 
 mod bench;
+mod damage;
+mod events;
 mod loading;
 mod publishing;
 mod refusals;
+mod store;
 mod training;
 mod uploads;
 mod worker;

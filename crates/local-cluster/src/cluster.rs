@@ -1,5 +1,6 @@
 //! A coordinator, its workers and a publisher, and what can be asked of them.
 
+use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,6 +24,8 @@ pub struct Cluster {
     coordinator: Option<Process>,
     workers: Vec<Process>,
     publisher: Option<Process>,
+    /// Variables that programs started from now on get.
+    variables: BTreeMap<String, String>,
 }
 
 impl Cluster {
@@ -40,6 +43,7 @@ impl Cluster {
             coordinator: None,
             workers: Vec::new(),
             publisher: None,
+            variables: BTreeMap::new(),
         })
     }
 
@@ -72,8 +76,17 @@ impl Cluster {
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.path(program));
-        command.current_dir(&self.folder);
+        command.current_dir(&self.folder).envs(&self.variables);
         command
+    }
+
+    /// Gives programs that are started from now on an environment variable, or
+    /// no longer does.
+    pub fn set_variable(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.variables.insert(name.to_owned(), value.to_owned()),
+            None => self.variables.remove(name),
+        };
     }
 
     /// Starts a coordinator on a free port and waits until it serves.

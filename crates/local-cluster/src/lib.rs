@@ -21,6 +21,7 @@
 mod binaries;
 mod cluster;
 mod error;
+mod etcd;
 mod poll;
 mod process;
 mod reports;
@@ -28,6 +29,7 @@ mod reports;
 pub use binaries::Binaries;
 pub use cluster::Cluster;
 pub use error::Error;
+pub use etcd::{EtcdServer, EtcdTls};
 pub use poll::wait_until;
 pub use process::Process;
 pub use reports::{Audit, Counts, Publication, Step, Times, median};

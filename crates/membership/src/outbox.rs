@@ -31,7 +31,7 @@ fn is_said_again(body: &Body) -> bool {
         | Body::Finished(_)
         | Body::Drain(_)
         | Body::RunFailed(_) => true,
-        Body::Evaluated(_) | Body::PageFailed(_) => false,
+        Body::Evaluated(_) | Body::PageFailed(_) | Body::CheckpointDamaged(_) => false,
     }
 }
 

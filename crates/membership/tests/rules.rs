@@ -86,6 +86,7 @@ fn said(outputs: &[Output]) -> Vec<&'static str> {
             Body::Drain(_) => "drain",
             Body::PageFailed(_) => "page failed",
             Body::RunFailed(_) => "run failed",
+            Body::CheckpointDamaged(_) => "checkpoint damaged",
         }),
         _ => None,
     };

@@ -32,6 +32,9 @@ pub struct Config {
     pub bs: NonZeroU32,
     /// Epochs of the run.
     pub epochs: u64,
+    /// A checkpoint is taken whenever so many steps are done; 0 for the epochs'
+    /// ends only.
+    pub checkpoint_steps: u64,
     /// A worker's lease.
     pub lease_ms: u64,
     /// How often a worker says that it is alive.
@@ -65,6 +68,7 @@ impl Config {
             global_batch: positive(dice.within(2..6)),
             bs: positive(dice.within(1..3)),
             epochs: dice.within(2..5),
+            checkpoint_steps: dice.within(0..6),
             lease_ms: if only_restarts { 3000 } else { 1000 },
             heartbeat_ms: 200,
             collective_ms: 20_000,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use coordinator::machine::{
     Answer, Effect, Event, Happening, Machine, Message, Outcome, RefusalKind, RequestId, SessionId,
+    Verified,
 };
 use coordinator::records::Record;
 use coordinator::store::RunStore;
@@ -94,6 +95,17 @@ impl Sim {
                     return self.answer(index, caller, Answered::Unavailable);
                 }
                 self.coordinator_hears(index, Told::Call(caller, call));
+            }
+            CoordinatorAct::Verified(id) => {
+                let verified = match self.checkpoints.get(&id) {
+                    Some(files) if !files.is_damaged => Verified::Sound,
+                    _ => Verified::Damaged {
+                        reason: "a file has not its hash".to_owned(),
+                        rows: self.rules.rows.clone(),
+                    },
+                };
+                let event = Event::CheckpointVerified { id, verified };
+                self.coordinator_hears(index, Told::Event(event));
             }
             CoordinatorAct::SessionLost(id) => {
                 let session = SessionId(id);
@@ -383,6 +395,13 @@ impl Sim {
                 }
                 Effect::Reply { request, answer } => self.reply(index, request, answer),
                 Effect::Close { session, .. } => self.close_connection(session.0, 0, 64),
+                Effect::VerifyCheckpoint(checkpoint) => {
+                    let delay = self.dice.within(5..80);
+                    let life = self.coordinators[index].host.life;
+                    let act = CoordinatorAct::Verified(checkpoint.id);
+                    self.coordinator_after(delay, index, life, act);
+                }
+                Effect::RoomMade(_) => {}
                 Effect::DeleteCheckpoint(checkpoint) => {
                     self.checkpoints.remove(&checkpoint.id);
                 }
@@ -438,7 +457,7 @@ impl Sim {
                 world,
             },
             Ok(Answer::PageKept | Answer::CheckpointKept(_)) => Answered::Kept,
-            Err(refusal) if refusal.kind == RefusalKind::Precondition => Answered::Refused(refusal),
+            Err(refusal) if refusal.kind == RefusalKind::Again => Answered::Unavailable,
             Err(refusal) => Answered::Refused(refusal),
         };
         self.answer(index, caller, answered);

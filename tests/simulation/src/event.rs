@@ -57,6 +57,8 @@ pub(crate) enum CoordinatorAct {
     Call { caller: Caller, call: Call },
     /// A connection is found broken.
     SessionLost(u64),
+    /// The files of a checkpoint were looked at.
+    Verified(CheckpointId),
 }
 
 /// A unary call.

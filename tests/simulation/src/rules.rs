@@ -16,7 +16,7 @@ use crate::weights::{Trained, Weights};
 pub(crate) struct Rules {
     term: u64,
     pub(crate) generations: BTreeMap<u64, KeptGeneration>,
-    rows: BTreeMap<Slot, PageRow>,
+    pub(crate) rows: BTreeMap<Slot, PageRow>,
     steps: BTreeMap<(u64, u64), Reported>,
     pub(crate) checkpoints: BTreeMap<CheckpointId, Checkpoint>,
     pub(crate) complete: Option<Cursor>,

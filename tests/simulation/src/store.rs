@@ -43,9 +43,8 @@ impl Keyspace for Fenced {
     fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut cells = lock(&self.cells);
         if self.compares && cells.fence != self.token {
-            return Err(StoreError::Corrupt {
-                what: "leadership",
-                reason: "another coordinator leads".to_owned(),
+            return Err(StoreError::Deposed {
+                why: "another coordinator leads".to_owned(),
             });
         }
         if cells.writers.last() != Some(&self.token) {

@@ -357,6 +357,15 @@ impl Sim {
                         format!("checkpoint {id} is gone, and a generation begins with it")
                     });
                 };
+                if files.is_damaged {
+                    let body = Body::CheckpointDamaged(v1::CheckpointDamaged {
+                        checkpoint_id: id.0,
+                        reason: "a file has not its hash".to_owned(),
+                    });
+                    self.tell(index, Input::Say { generation, body });
+                    self.leave(index, generation, "the checkpoint cannot be restored");
+                    return self.obey(index);
+                }
                 process.weights = Some(files.weights.clone());
                 self.claim(index, generation, base);
             }
@@ -675,6 +684,9 @@ impl Sim {
             self.report(index, generation, report);
         }
         if !sum.pausing {
+            if rank == 0 && !is_checkpointed && self.is_checkpoint_due(index) {
+                self.keep_checkpoint(index, generation, None);
+            }
             return self.next_step(index);
         }
         if sum.checkpointing && rank == 0 && !is_checkpointed {
@@ -695,6 +707,15 @@ impl Sim {
             Stage::Storing,
             PAUSE_PATIENCE_MS..PAUSE_PATIENCE_MS + 1,
         );
+    }
+
+    /// Whether enough steps are done since the last checkpoint of an epoch's
+    /// middle, and the last one is stored.
+    fn is_checkpoint_due(&self, index: usize) -> bool {
+        let process = &self.workers[index].process;
+        let steps = process.claimed.map_or(0, |cursor| cursor.step);
+        let every = self.config.checkpoint_steps;
+        every > 0 && steps % every == 0 && process.jobs.is_empty()
     }
 
     /// Every checkpoint that was handed over is stored or refused.

@@ -75,6 +75,7 @@ pub(crate) struct Process {
     pub(crate) is_member: bool,
     pub(crate) has_finished: bool,
     pub(crate) jobs: VecDeque<Job>,
+    last_job: Option<CheckpointId>,
     pub(crate) is_uploading: bool,
     /// What ranks agreed on in the step that is just applied, and its report if
     /// that is not said yet.
@@ -647,6 +648,10 @@ impl Sim {
             return;
         };
         let id = CheckpointId::of(weights.cursor.step, generation);
+        if process.last_job.as_ref() == Some(&id) {
+            return;
+        }
+        process.last_job = Some(id.clone());
         process.jobs.push_back(Job {
             checkpoint: Checkpoint {
                 id: id.clone(),

@@ -6,11 +6,17 @@
 #![allow(clippy::unwrap_used, reason = "what helps a test fails like a test")]
 
 mod complete_run;
+mod damaged;
 mod demo;
 mod elastic;
 mod ending;
+mod fed_wrongly;
+mod hung;
+mod kept;
 mod loaded;
 mod pages_once;
 mod refusals;
 mod replacement;
 mod resume;
+mod torn;
+mod unreadable_pages;

@@ -36,9 +36,13 @@ pub(super) struct Sim {
     pub(super) durable: Durable,
     pub(super) answers: BTreeMap<RequestId, Result<Answer, Refusal>>,
     pub(super) told: Vec<Happening>,
+    /// Sessions that the machine closed, with the reason.
+    pub(super) closed: Vec<Refusal>,
     /// What every step is reported to take.
     pub(super) step_times: StepTimes,
     pub(super) exit: Option<Outcome>,
+    /// Checkpoints whose files the machine wants to be looked at.
+    pub(super) to_verify: Vec<CheckpointId>,
     /// Who was last assigned a page, and until when it is theirs.
     assigned: BTreeMap<Slot, (SessionId, Millis)>,
     next_number: u64,
@@ -93,8 +97,10 @@ impl Sim {
             durable: Durable::default(),
             answers: BTreeMap::new(),
             told: Vec::new(),
+            closed: Vec::new(),
             step_times: StepTimes::default(),
             exit: None,
+            to_verify: Vec::new(),
             assigned: BTreeMap::new(),
             next_number: 0,
         };
@@ -176,7 +182,8 @@ impl Sim {
                 Effect::Reply { request, answer } => {
                     self.answers.insert(request, answer);
                 }
-                Effect::Close { session, .. } => {
+                Effect::Close { session, refusal } => {
+                    self.closed.push(refusal);
                     for worker in &mut self.workers {
                         if worker.session == Some(session) {
                             worker.session = None;
@@ -187,6 +194,7 @@ impl Sim {
                 Effect::DeleteCheckpoint(checkpoint) => {
                     assert!(!self.durable.checkpoints.contains_key(&checkpoint.id));
                 }
+                Effect::VerifyCheckpoint(checkpoint) => self.to_verify.push(checkpoint.id),
                 Effect::Tell(happening) => self.told.push(happening),
                 Effect::Exit(outcome) => self.exit = Some(outcome),
             }
