@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 
-use crate::{Audit, Binaries, Error, Process, Publication, Step, wait_until};
+use crate::again::Repeatable;
+use crate::traces::{self, Sockets};
+use crate::{Audit, Binaries, Error, Network, Process, Publication, Step, wait_until};
 
 /// How long a coordinator may take until it serves. It hashes local data first.
 const COORDINATOR_START: Duration = Duration::from_secs(60);
@@ -23,7 +25,14 @@ pub struct Cluster {
     coordinator: Option<Process>,
     workers: Vec<Process>,
     publisher: Option<Process>,
+    pub(crate) repeatable: Repeatable,
+    pub(crate) sockets: Sockets,
+    // After the processes, which live in it.
+    pub(crate) network: Option<Network>,
 }
+
+/// The coordinator's name among the machines of a network.
+pub(crate) const COORDINATOR: &str = "coordinator";
 
 impl Cluster {
     /// A cluster without any process yet. The folder is made.
@@ -33,6 +42,8 @@ impl Cluster {
     pub fn new(binaries: Binaries, folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder).map_err(Error::file(folder))?;
         let folder = fs::canonicalize(folder).map_err(Error::file(folder))?;
+        let temporary = traces::temporary(&folder);
+        fs::create_dir_all(&temporary).map_err(Error::file(temporary))?;
         Ok(Self {
             binaries,
             folder,
@@ -40,7 +51,20 @@ impl Cluster {
             coordinator: None,
             workers: Vec::new(),
             publisher: None,
+            repeatable: Repeatable::default(),
+            sockets: Sockets::default(),
+            network: None,
         })
+    }
+
+    /// The same cluster in a network that can be cut: every program that is
+    /// started from now on is a machine of it.
+    #[must_use]
+    pub fn in_network(self, network: Network) -> Self {
+        Self {
+            network: Some(network),
+            ..self
+        }
     }
 
     /// The folder that holds everything of this cluster.
@@ -71,9 +95,36 @@ impl Cluster {
     /// the flags that a shell or a `.env` file may set through variables.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
+        let command = self.marked_command(program);
+        match &self.network {
+            Some(network) => network.command_beside(COORDINATOR, command),
+            None => command,
+        }
+    }
+
+    /// The same, by whatever way it will run.
+    fn marked_command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.path(program));
         command.current_dir(&self.folder);
+        traces::mark(&mut command, &self.folder);
         command
+    }
+
+    /// A command of a program that is a machine of its own.
+    fn command_as(&mut self, machine: &str, program: &str) -> Result<Command, Error> {
+        let command = self.marked_command(program);
+        match &mut self.network {
+            Some(network) => network.command_on(machine, command),
+            None => Ok(command),
+        }
+    }
+
+    /// The address at which a machine listens and is reached.
+    fn host(&self, machine: &str) -> String {
+        match &self.network {
+            Some(network) => network.host(machine),
+            None => "127.0.0.1".to_owned(),
+        }
     }
 
     /// Starts a coordinator on a free port and waits until it serves.
@@ -81,7 +132,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::Ended`] when it refuses to start, [`Error::TimedOut`].
     pub fn start_coordinator<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
-        self.start_coordinator_at("127.0.0.1:0", flags)
+        self.start_coordinator_at(None, flags)
     }
 
     /// Starts a coordinator at the address of one that has ended, where its
@@ -91,20 +142,21 @@ impl Cluster {
     /// As [`Cluster::start_coordinator`].
     pub fn restart_coordinator<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
         let address = self.address.clone();
-        self.start_coordinator_at(&address, flags)
+        self.start_coordinator_at(Some(address), flags)
     }
 
     fn start_coordinator_at<S: AsRef<OsStr>>(
         &mut self,
-        address: &str,
+        address: Option<String>,
         flags: &[S],
     ) -> Result<(), Error> {
+        let mut command = self.command_as(COORDINATOR, "coordinator")?;
+        let address = address.unwrap_or_else(|| format!("{}:0", self.host(COORDINATOR)));
         let address_file = self.folder.join("coordinator.address");
         // The one of an earlier coordinator of this folder.
         let _ = fs::remove_file(&address_file);
-        let mut command = self.command("coordinator");
         command
-            .args(["--listen", address, "--address-file"])
+            .args(["--listen", &address, "--address-file"])
             .arg(&address_file)
             .arg("--state-dir")
             .arg(self.state_dir())
@@ -118,6 +170,7 @@ impl Cluster {
         .trim()
         .to_owned();
         self.coordinator = Some(process);
+        self.repeatable.keep_coordinator(flags);
         Ok(())
     }
 
@@ -140,16 +193,21 @@ impl Cluster {
         name: &str,
         flags: &[S],
     ) -> Result<(), Error> {
-        let mut command = self.command("worker");
+        let mut command = self.command_as(name, "worker")?;
+        let coordinator = match &mut self.network {
+            Some(network) => network.way(name, &self.address)?,
+            None => self.address.clone(),
+        };
         command
-            .args(["--coordinator", &self.address, "--name", name])
-            .args(["--device", device, "--advertise", "127.0.0.1"])
+            .args(["--coordinator", &coordinator, "--name", name])
+            .args(["--device", device, "--advertise", &self.host(name)])
             .arg("--cache-dir")
             .arg(self.folder.join(format!("{name}-cache")))
             .args(flags);
         self.workers.retain(|worker| worker.name() != name);
         let process = Process::start(name, &mut command, &self.folder)?;
         self.workers.push(process);
+        self.repeatable.keep_worker(device, name, flags);
         Ok(())
     }
 
@@ -378,7 +436,7 @@ impl Cluster {
     }
 }
 
-fn parse<T: DeserializeOwned>(command: &str, text: &str) -> Result<T, Error> {
+pub(crate) fn parse<T: DeserializeOwned>(command: &str, text: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|error| Error::Output {
         command: command.to_owned(),
         reason: error.to_string(),

@@ -1,0 +1,303 @@
+//! The operator who does it and holds the stopwatch.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::{Fault, Injected, Kind};
+use crate::{Cluster, Cut, Error, Follower, Seen, wait_until};
+
+/// What a worker's exit code says when it wants to be started again.
+const RESTART: i32 = 75;
+
+/// When a killed worker is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    /// At once: the run cannot go on without it.
+    AtOnce,
+    /// When the others have gone on without it.
+    AfterRecovery,
+}
+
+/// Disturbs a cluster and watches it recover.
+pub struct Chaos<'a> {
+    cluster: &'a mut Cluster,
+    workers: Vec<String>,
+    follower: Follower,
+    comes_back: Return,
+    patience: Duration,
+    look: &'a mut dyn FnMut(&Follower) -> Result<(), Error>,
+    /// A generation that all workers were seen in.
+    whole: Option<u64>,
+    asked_for_restart: u64,
+}
+
+impl<'a> Chaos<'a> {
+    /// For a cluster whose coordinator and workers run. Nothing that is waited
+    /// for may take longer than `patience`. Meanwhile `look` is called many
+    /// times a second; its error ends the wait.
+    pub fn new(
+        cluster: &'a mut Cluster,
+        workers: Vec<String>,
+        comes_back: Return,
+        patience: Duration,
+        look: &'a mut dyn FnMut(&Follower) -> Result<(), Error>,
+    ) -> Self {
+        Self {
+            cluster,
+            workers,
+            follower: Follower::new(),
+            comes_back,
+            patience,
+            look,
+            whole: None,
+            asked_for_restart: 0,
+        }
+    }
+
+    /// The steps as they were reported.
+    #[must_use]
+    pub fn follower(&self) -> &Follower {
+        &self.follower
+    }
+
+    /// How often a worker left with the exit code that asks to be started
+    /// again, and was.
+    #[must_use]
+    pub fn asked_for_restart(&self) -> u64 {
+        self.asked_for_restart
+    }
+
+    /// Waits until all workers are in one generation that has taken `steps`
+    /// steps since they are.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`]; [`Error::Ended`] when a program ended by itself.
+    pub fn settle(&mut self, steps: u64) -> Result<(), Error> {
+        let what = format!("all of {} to take {steps} steps", self.workers.join(", "));
+        let mut looked_at = None;
+        let mut first = None;
+        self.wait(&what, None, |chaos| {
+            let Some(last) = chaos.follower.last() else {
+                return Ok(None);
+            };
+            let (generation, number) = (last.step.generation, last.step.number);
+            // Nothing changes without a step; so one look for each.
+            if chaos.whole != Some(generation) && looked_at != Some(number) {
+                looked_at = Some(number);
+                chaos.look_whether_whole(generation);
+            }
+            if chaos.whole != Some(generation) {
+                first = None;
+                return Ok(None);
+            }
+            let first = *first.get_or_insert(number);
+            Ok((number >= first + steps).then_some(()))
+        })
+    }
+
+    fn look_whether_whole(&mut self, generation: u64) {
+        // A coordinator that is away does not answer; the next step is another
+        // occasion.
+        let Ok(status) = self.cluster.status() else {
+            return;
+        };
+        let listed = status["workers"].as_array();
+        let ranked = |name: &String| {
+            let mut listed = listed.into_iter().flatten();
+            listed
+                .any(|worker| worker["worker_id"].as_str() == Some(name) && worker["rank"].is_u64())
+        };
+        if status["state"] == "training" && self.workers.iter().all(ranked) {
+            self.whole = Some(generation);
+        }
+    }
+
+    /// Does it, measures, and undoes it. The cluster need not be whole again
+    /// afterwards: [`Chaos::settle`] waits for that.
+    ///
+    /// # Errors
+    /// [`Error::TimedOut`] when the cluster does not recover, and what
+    /// [`Cluster`] and [`Network`](crate::Network) may fail with.
+    pub fn inject(&mut self, fault: &Fault) -> Result<Injected, Error> {
+        self.follower.look(self.cluster)?;
+        let Some(before) = self.follower.last().map(|seen| seen.step.clone()) else {
+            return Err(Error::NotRunning("a generation"));
+        };
+        let victim = self.workers[fault.victim % self.workers.len()].clone();
+        self.cluster.note_ports();
+        let struck = self.follower.seen().len();
+        let began = Instant::now();
+        let generation = before.generation;
+        let undone = match fault.kind {
+            Kind::KillWorker => {
+                self.cluster.worker(&victim)?.kill();
+                self.start_again(&victim, generation)?
+            }
+            Kind::DrainWorker => {
+                self.drain(&victim)?;
+                self.start_again(&victim, generation)?
+            }
+            Kind::PauseWorker => {
+                self.cluster.worker(&victim)?.signal(Signal::STOP)?;
+                self.outlast(began, fault.lasts)?;
+                self.cluster.worker(&victim)?.signal(Signal::CONT)?;
+                Instant::now()
+            }
+            Kind::CutWorker => self.cut(&victim, fault, began)?,
+            Kind::KillCoordinator => {
+                self.cluster.coordinator()?.kill();
+                self.cluster.start_coordinator_again()?;
+                Instant::now()
+            }
+            Kind::PauseCoordinator => {
+                self.cluster.coordinator()?.signal(Signal::STOP)?;
+                self.outlast(began, fault.lasts)?;
+                self.cluster.coordinator()?.signal(Signal::CONT)?;
+                Instant::now()
+            }
+            Kind::CutCoordinator => self.cut(crate::cluster::COORDINATOR, fault, began)?,
+        };
+        let counted_from = if fault.kind.strikes_worker() {
+            began
+        } else {
+            undone
+        };
+        let next = self.next_step_after(fault, &victim, generation, struck, undone)?;
+        let since = |seen: &Seen| {
+            seen.at
+                .saturating_duration_since(counted_from)
+                .as_secs_f64()
+        };
+        let meanwhile = &self.follower.seen()[struck..];
+        let meanwhile = meanwhile.iter().filter(|seen| seen.at <= next.at);
+        let recovered = next.step.generation > generation;
+        Ok(Injected {
+            kind: fault.kind,
+            victim: fault.kind.strikes_worker().then_some(victim),
+            cut: matches!(fault.kind, Kind::CutWorker | Kind::CutCoordinator).then_some(fault.cut),
+            lasted: (undone - began).as_secs_f64(),
+            generation,
+            step: before.number,
+            next_generation: next.step.generation,
+            recovery: recovered.then(|| since(&next)),
+            next_step: since(&next),
+            longest_step: meanwhile
+                .map(|seen| seen.step.times.total)
+                .fold(0.0, f64::max),
+        })
+    }
+
+    /// The step that ends the measurement: the first of a later generation; or,
+    /// where the generation need not end, the first that was reported after all
+    /// was undone.
+    fn next_step_after(
+        &mut self,
+        fault: &Fault,
+        victim: &str,
+        generation: u64,
+        struck: usize,
+        undone: Instant,
+    ) -> Result<Seen, Error> {
+        let must_end = matches!(fault.kind, Kind::KillWorker | Kind::DrainWorker);
+        let what = match fault.kind.strikes_worker() {
+            true => format!("a step after {} of {victim}", fault.kind),
+            false => format!("a step after {}", fault.kind),
+        };
+        self.wait(&what, None, |chaos| {
+            let seen = &chaos.follower.seen()[struck..];
+            let later = seen.iter().find(|seen| seen.step.generation > generation);
+            let lived_on = || seen.iter().find(|seen| !must_end && seen.at > undone);
+            Ok(later.or_else(lived_on).cloned())
+        })
+    }
+
+    fn cut(&mut self, machine: &str, fault: &Fault, began: Instant) -> Result<Instant, Error> {
+        let no_network = Error::NotRunning("a network that can be cut");
+        let Some(network) = &mut self.cluster.network else {
+            return Err(no_network);
+        };
+        let cut = if network.can(fault.cut) {
+            fault.cut
+        } else {
+            Cut::Both
+        };
+        network.cut(machine, cut)?;
+        self.outlast(began, fault.lasts)?;
+        if let Some(network) = &mut self.cluster.network {
+            network.mend(machine)?;
+        }
+        Ok(Instant::now())
+    }
+
+    /// Asks a worker to end, and holds it to ending well.
+    fn drain(&mut self, victim: &str) -> Result<(), Error> {
+        self.cluster.worker(victim)?.signal(Signal::TERM)?;
+        let name = victim.to_owned();
+        self.wait(&format!("{victim} to drain"), Some(victim), move |chaos| {
+            let worker = chaos.cluster.worker(&name)?;
+            worker.expect_no_failure()?;
+            Ok(worker.ended()?.map(drop))
+        })
+    }
+
+    /// Starts a worker that has ended, when it is time; and yields when that
+    /// was.
+    fn start_again(&mut self, victim: &str, generation: u64) -> Result<Instant, Error> {
+        if self.comes_back == Return::AfterRecovery {
+            let what = format!("the others to go on without {victim}");
+            self.wait(&what, Some(victim), |chaos| {
+                let last = chaos.follower.last();
+                Ok(last
+                    .filter(|seen| seen.step.generation > generation)
+                    .map(drop))
+            })?;
+        }
+        self.cluster.start_worker_again(victim)?;
+        Ok(Instant::now())
+    }
+
+    /// Waits until the fault has lasted long enough.
+    fn outlast(&mut self, began: Instant, lasts: Duration) -> Result<(), Error> {
+        self.wait("a fault to last", None, |_| {
+            Ok((began.elapsed() >= lasts).then_some(()))
+        })
+    }
+
+    /// Waits for something while it sees to everything else: takes in steps,
+    /// starts workers that ask for it, and fails when a program ends by itself.
+    fn wait<T>(
+        &mut self,
+        what: &str,
+        gone: Option<&str>,
+        mut attempt: impl FnMut(&mut Self) -> Result<Option<T>, Error>,
+    ) -> Result<T, Error> {
+        let patience = self.patience;
+        let waited = wait_until(what, patience, || {
+            self.tend(gone)?;
+            attempt(self)
+        });
+        waited.map_err(|error| error.with_log(self.cluster.log_tails()))
+    }
+
+    fn tend(&mut self, gone: Option<&str>) -> Result<(), Error> {
+        self.follower.look(self.cluster)?;
+        (self.look)(&self.follower)?;
+        self.cluster.coordinator()?.expect_running()?;
+        let mut restarting = Vec::new();
+        for worker in self.cluster.workers() {
+            if gone == Some(worker.name()) {
+                continue;
+            }
+            match worker.ended()?.map(|status| status.code()) {
+                Some(Some(RESTART)) => restarting.push(worker.name().to_owned()),
+                _ => worker.expect_running()?,
+            }
+        }
+        for name in restarting {
+            self.asked_for_restart += 1;
+            self.cluster.start_worker_again(&name)?;
+        }
+        Ok(())
+    }
+}
