@@ -116,7 +116,7 @@ impl Session {
                 .await
             {
                 Ok(ended) => return Ok(ended),
-                Err(error) if error.is_fatal() => return Err(error),
+                Err(error) if error.is_fatal() && !asks_to_join_again(&error) => return Err(error),
                 Err(error) => {
                     tracing::warn!("the session with the coordinator broke: {error}");
                     if closing.is_cancelled() {
@@ -335,6 +335,14 @@ impl Session {
             Err(malformed) => tracing::error!("refused a row of the page table: {malformed}"),
         }
     }
+}
+
+/// Whether the coordinator closed a session that it no longer believed in, as
+/// that of a worker that was silent for too long. Joining again is the remedy,
+/// and where a worker is refused for good.
+fn asks_to_join_again(error: &client::Error) -> bool {
+    matches!(error, client::Error::Call { status, .. }
+        if status.code() == tonic::Code::FailedPrecondition)
 }
 
 async fn drain(mut incoming: Streaming<v1::CoordinatorMessage>) {
