@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use local_cluster::{Binaries, Cluster, Process, Step, wait_until};
+use local_cluster::{Binaries, Cluster, Network, Process, Step, wait_until};
 use tempfile::TempDir;
 
 use crate::text;
@@ -104,6 +104,19 @@ impl TestCluster {
     /// When the programs are not built.
     #[must_use]
     pub fn new() -> Self {
+        Self::made(|cluster| cluster)
+    }
+
+    /// The same, in a network that can be cut.
+    ///
+    /// # Panics
+    /// When the programs are not built.
+    #[must_use]
+    pub fn in_network(network: Network) -> Self {
+        Self::made(|cluster| cluster.in_network(network))
+    }
+
+    fn made(with: impl FnOnce(Cluster) -> Cluster) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let binaries = match Binaries::beside_this_test() {
             Ok(binaries) => binaries,
@@ -111,7 +124,10 @@ impl TestCluster {
         };
         let cluster =
             Cluster::new(binaries, &folder.path().join("cluster")).expect("the folder is writable");
-        Self { cluster, folder }
+        Self {
+            cluster: with(cluster),
+            folder,
+        }
     }
 
     /// A path beside the cluster's own files.

@@ -18,8 +18,6 @@ pub struct Injected {
     pub generation: u64,
     /// The last step that was reported before it.
     pub step: u64,
-    /// The generation that took the next step. The same one when it lived on.
-    pub next_generation: u64,
     /// Seconds until a later generation reported a step; `None` when the
     /// generation lived on. They count from the fault when a worker was struck,
     /// and from when it was undone when the coordinator was: meanwhile nobody
@@ -30,12 +28,15 @@ pub struct Injected {
     /// Seconds of the longest step from the fault until then: how long the
     /// workers stood still where nobody could be asked.
     pub longest_step: f64,
+    /// The first generation afterwards in which all workers stepped; `None`
+    /// while there is none.
+    pub settled_in: Option<u64>,
 }
 
 impl Injected {
-    /// Whether the generation that was struck went on.
+    /// Whether the generation that was struck went on with everyone in it.
     #[must_use]
     pub fn lived_on(&self) -> bool {
-        self.next_generation == self.generation
+        self.settled_in == Some(self.generation)
     }
 }

@@ -29,6 +29,7 @@ pub struct Chaos<'a> {
     look: &'a mut dyn FnMut(&Follower) -> Result<(), Error>,
     /// A generation that all workers were seen in.
     whole: Option<u64>,
+    injected: Vec<Injected>,
     asked_for_restart: u64,
 }
 
@@ -51,6 +52,7 @@ impl<'a> Chaos<'a> {
             patience,
             look,
             whole: None,
+            injected: Vec::new(),
             asked_for_restart: 0,
         }
     }
@@ -59,6 +61,12 @@ impl<'a> Chaos<'a> {
     #[must_use]
     pub fn follower(&self) -> &Follower {
         &self.follower
+    }
+
+    /// What was done so far, and what came of it.
+    #[must_use]
+    pub fn injected(&self) -> &[Injected] {
+        &self.injected
     }
 
     /// How often a worker left with the exit code that asks to be started
@@ -92,7 +100,12 @@ impl<'a> Chaos<'a> {
                 return Ok(None);
             }
             let first = *first.get_or_insert(number);
-            Ok((number >= first + steps).then_some(()))
+            Ok((number >= first + steps).then_some(generation))
+        })
+        .map(|generation| {
+            if let Some(last) = self.injected.last_mut() {
+                last.settled_in.get_or_insert(generation);
+            }
         })
     }
 
@@ -119,7 +132,7 @@ impl<'a> Chaos<'a> {
     /// # Errors
     /// [`Error::TimedOut`] when the cluster does not recover, and what
     /// [`Cluster`] and [`Network`](crate::Network) may fail with.
-    pub fn inject(&mut self, fault: &Fault) -> Result<Injected, Error> {
+    pub fn inject(&mut self, fault: &Fault) -> Result<&Injected, Error> {
         self.follower.look(self.cluster)?;
         let Some(before) = self.follower.last().map(|seen| seen.step.clone()) else {
             return Err(Error::NotRunning("a generation"));
@@ -172,20 +185,21 @@ impl<'a> Chaos<'a> {
         let meanwhile = &self.follower.seen()[struck..];
         let meanwhile = meanwhile.iter().filter(|seen| seen.at <= next.at);
         let recovered = next.step.generation > generation;
-        Ok(Injected {
+        self.injected.push(Injected {
             kind: fault.kind,
             victim: fault.kind.strikes_worker().then_some(victim),
             cut: matches!(fault.kind, Kind::CutWorker | Kind::CutCoordinator).then_some(fault.cut),
             lasted: (undone - began).as_secs_f64(),
             generation,
             step: before.number,
-            next_generation: next.step.generation,
             recovery: recovered.then(|| since(&next)),
             next_step: since(&next),
             longest_step: meanwhile
                 .map(|seen| seen.step.times.total)
                 .fold(0.0, f64::max),
-        })
+            settled_in: None,
+        });
+        Ok(&self.injected[self.injected.len() - 1])
     }
 
     /// The step that ends the measurement: the first of a later generation; or,
