@@ -67,6 +67,12 @@ impl Cluster {
         }
     }
 
+    /// The network that it is in, if that can be cut.
+    #[must_use]
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
+    }
+
     /// The folder that holds everything of this cluster.
     #[must_use]
     pub fn folder(&self) -> &Path {
