@@ -1,6 +1,7 @@
 //! The coordinator's command line.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use chain::{Endpoint, Network};
@@ -48,9 +49,19 @@ pub enum Command {
 /// Flags of a coordinator that leads a run.
 #[derive(Args, Clone, Debug)]
 pub struct LeadArgs {
-    /// Workers to wait for; a generation has this many.
+    /// Workers to wait for before training begins. Later ones join, and others
+    /// go on when one is lost, within --min-workers and --max-workers.
     #[arg(long, value_name = "N", required = true, help_heading = "Cluster")]
     pub workers: Option<u32>,
+
+    /// Wait rather than train with fewer workers than this.
+    #[arg(long, value_name = "N", default_value = "1", help_heading = "Cluster")]
+    pub min_workers: NonZeroU32,
+
+    /// Keep more workers than this waiting, to take the place of one that is
+    /// lost. [default: no limit]
+    #[arg(long, value_name = "N", help_heading = "Cluster")]
+    pub max_workers: Option<NonZeroU32>,
 
     /// Address and port to listen on; port 0 lets the system choose.
     #[arg(

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use cli::{Failure, Refused};
@@ -53,9 +54,9 @@ pub(crate) struct Plan {
 }
 
 /// How many workers the flags ask for.
-pub(crate) fn workers(args: &LeadArgs) -> Result<std::num::NonZeroU32, Refused> {
+pub(crate) fn workers(args: &LeadArgs) -> Result<NonZeroU32, Refused> {
     let workers = args.workers.unwrap_or_default();
-    std::num::NonZeroU32::new(workers)
+    NonZeroU32::new(workers)
         .ok_or_else(|| Refused::new("--workers 0: somebody has to train; give at least 1"))
 }
 
@@ -74,6 +75,7 @@ impl Checked {
     /// Checks the flags, and the weights that they name.
     pub(crate) fn new(args: &LeadArgs) -> Result<Checked, Refused> {
         let workers = workers(args)?;
+        check_sizes(args, workers)?;
         check_times(args)?;
         let mut run_args = args.run.clone();
         let weights = open_weights(args, &mut run_args)?;
@@ -215,6 +217,21 @@ fn open_weights(
     };
     let weights = InitialWeights::open_file(file, &config).map_err(|error| refuse(&error))?;
     Ok(Some(weights))
+}
+
+fn check_sizes(args: &LeadArgs, workers: NonZeroU32) -> Result<(), Refused> {
+    if args.min_workers > workers {
+        return Err(Refused::new(format!(
+            "--min-workers {}: the run begins with --workers {workers}, which must not be fewer",
+            args.min_workers
+        )));
+    }
+    match args.max_workers {
+        Some(most) if most < workers => Err(Refused::new(format!(
+            "--max-workers {most}: the run begins with --workers {workers}, which must not be more"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 fn check_times(args: &LeadArgs) -> Result<(), Refused> {

@@ -50,6 +50,8 @@ impl fmt::Display for CheckpointId {
 pub struct KeptGeneration {
     /// Parent, base and members.
     pub record: GenerationRecord,
+    /// The process of each member, as it called itself when it joined.
+    pub instances: Vec<String>,
     /// Why it was formed, in words.
     pub reason: String,
     /// Whether a member is known to have left it, so that none of its

@@ -19,7 +19,7 @@ use crate::audit::order_of;
 use crate::checkpoints::CheckpointFolder;
 use crate::driver::{Driver, Handle};
 use crate::loading;
-use crate::machine::{Event, Machine, Outcome, Settings, Status};
+use crate::machine::{Event, Machine, Outcome, Settings, Status, Straggling};
 use crate::plan::{Checked, Plan, StateDir, workers};
 use crate::progress::{Progress, duration};
 use crate::services::{Hotkeys, RunContext, Shared};
@@ -246,7 +246,16 @@ fn settings(args: &LeadArgs, config: &run::RunConfig) -> Result<Settings, Refuse
     let global_batch = std::num::NonZeroU32::new(config.global_batch)
         .ok_or_else(|| Refused::new("--global-batch 0: a step has at least one sequence"))?;
     let defaults = Settings::new(workers(args)?, global_batch, config.num_epochs);
+    let heartbeat_ms = args.times.heartbeat_ms;
     Ok(Settings {
+        min_workers: args.min_workers,
+        max_workers: args.max_workers.unwrap_or(defaults.max_workers),
+        straggling: Straggling {
+            // What is known of a worker is as old as its last heartbeat.
+            floor_ms: heartbeat_ms.saturating_mul(3),
+            silence_ms: heartbeat_ms.saturating_mul(5) / 2,
+            ..defaults.straggling
+        },
         lease_ms: args.times.lease_ms,
         collective_ms: args.times.collective_ms,
         // A step may take as long as its slowest collective.

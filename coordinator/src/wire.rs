@@ -8,7 +8,7 @@ use ledger::{Cursor, StepReport};
 use proto::Malformed;
 use proto::v1;
 
-use crate::machine::{Activity, Form, FromWorker, Message, Origin, StopReason, World};
+use crate::machine::{Activity, Form, FromWorker, Heartbeat, Message, Origin, StopReason, World};
 use crate::records::{
     Checkpoint, CheckpointFile, CheckpointId, Evaluation, FileKind, Reported, StepTimes,
 };
@@ -154,10 +154,11 @@ pub(crate) fn sha256(bytes: &[u8]) -> Result<[u8; 32], Malformed> {
 pub(crate) fn from_worker(body: v1::worker_message::Body) -> Result<FromWorker, Malformed> {
     use v1::worker_message::Body;
     Ok(match body {
-        Body::Heartbeat(heartbeat) => FromWorker::Heartbeat {
+        Body::Heartbeat(heartbeat) => FromWorker::Heartbeat(Heartbeat {
             activity: activity(heartbeat.phase()),
+            activity_ms: heartbeat.phase_ms,
             cursor: heartbeat.cursor.map(Cursor::try_from).transpose()?,
-        },
+        }),
         Body::Ready(ready) => FromWorker::Ready {
             applied: ready.applied.map(Cursor::try_from).transpose()?,
             applied_generation: ready.applied_generation,
@@ -202,6 +203,8 @@ fn activity(phase: v1::Phase) -> Activity {
         v1::Phase::Forming => Activity::Forming,
         v1::Phase::WaitingForData => Activity::WaitingForData,
         v1::Phase::Training => Activity::Training,
+        v1::Phase::Reducing => Activity::Reducing,
+        v1::Phase::Checkpointing => Activity::Checkpointing,
         v1::Phase::Evaluating => Activity::Evaluating,
         v1::Phase::Finished => Activity::Finished,
     }

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use ledger::Cursor;
 use proto::v1;
@@ -42,10 +43,19 @@ struct Live {
 pub(crate) struct Progress {
     pub(crate) generation: u64,
     pub(crate) phase: v1::Phase,
+    /// Since when.
+    phase_since: Instant,
     pub(crate) applied: Option<Cursor>,
     /// The last message that changed this worker's standing; said again after
     /// a reconnection.
     pub(crate) standing: Option<Body>,
+}
+
+impl Progress {
+    fn begin(&mut self, phase: v1::Phase) {
+        self.phase = phase;
+        self.phase_since = Instant::now();
+    }
 }
 
 /// Shared by session and trainer.
@@ -76,6 +86,7 @@ impl Control {
             progress: Mutex::new(Progress {
                 generation: 0,
                 phase: v1::Phase::Starting,
+                phase_since: Instant::now(),
                 applied: None,
                 standing: None,
             }),
@@ -95,7 +106,27 @@ impl Control {
     }
 
     pub(crate) fn set_phase(&self, phase: v1::Phase) {
-        lock(&self.progress).phase = phase;
+        lock(&self.progress).begin(phase);
+    }
+
+    /// What this worker does and for how long, as a heartbeat says it. One that
+    /// waits for the other ranks in the middle of something is reducing.
+    pub(crate) fn heartbeat(&self) -> v1::Heartbeat {
+        // Not both locks at once: others take them in the other order.
+        let waited = lock(&self.live)
+            .as_ref()
+            .and_then(|live| live.collectives.waited());
+        let progress = self.progress();
+        let computes = matches!(progress.phase, v1::Phase::Training | v1::Phase::Evaluating);
+        let (phase, lasted) = match waited {
+            Some(waited) if computes => (v1::Phase::Reducing, waited),
+            _ => (progress.phase, progress.phase_since.elapsed()),
+        };
+        v1::Heartbeat {
+            phase: phase.into(),
+            cursor: progress.applied.map(Into::into),
+            phase_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
+        }
     }
 
     pub(crate) fn set_applied(&self, applied: Cursor) {
@@ -108,7 +139,7 @@ impl Control {
         {
             let mut progress = lock(&self.progress);
             progress.generation = generation;
-            progress.phase = phase;
+            progress.begin(phase);
             progress.standing = Some(standing.clone());
         }
         self.send(generation, standing);
@@ -143,7 +174,9 @@ impl Control {
         self.checkpointing.store(false, Ordering::SeqCst);
         let mut progress = lock(&self.progress);
         progress.generation = generation;
-        progress.phase = v1::Phase::Forming;
+        progress.begin(v1::Phase::Forming);
+        // It is no longer ready for another.
+        progress.standing = None;
         Some(data)
     }
 
@@ -269,6 +302,16 @@ mod tests {
         assert!(control.is_pausing() && control.is_checkpointing());
         control.enter(2, c10d::AbortHandle::new()).unwrap();
         assert!(!control.is_pausing() && !control.is_checkpointing());
+    }
+
+    #[test]
+    fn a_member_of_a_generation_does_not_say_that_it_is_ready_for_another() {
+        let (control, _messages) = Control::new();
+        control.stand(0, v1::Phase::Ready, Body::Ready(v1::Ready::default()));
+        assert!(control.progress().standing.is_some());
+        control.enter(1, c10d::AbortHandle::new()).unwrap();
+        assert_eq!(control.progress().standing, None);
+        assert_eq!(control.heartbeat().phase(), v1::Phase::Forming);
     }
 
     #[test]

@@ -247,11 +247,7 @@ impl Session {
     }
 
     fn heartbeat(&self) -> Body {
-        let progress = self.control.progress();
-        Body::Heartbeat(v1::Heartbeat {
-            phase: progress.phase.into(),
-            cursor: progress.applied.map(Into::into),
-        })
+        Body::Heartbeat(self.control.heartbeat())
     }
 
     /// Acts on one message; what it cannot make sense of it says and drops.

@@ -235,7 +235,11 @@ impl Joined {
         let closing = CancellationToken::new();
         let session = Session {
             connection: self.connection,
-            introduction: self.starting.introduction,
+            introduction: Introduction {
+                // Ranks follow names: it comes back under the one it was given.
+                name: self.identity.worker_id().to_owned(),
+                ..self.starting.introduction
+            },
             identity: self.identity,
             limits: self.limits,
             control: Arc::clone(&control),

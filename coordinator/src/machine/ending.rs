@@ -77,8 +77,9 @@ impl Machine {
         self.complete_if_finished();
     }
 
-    /// Completes the run when every member has finished; or when those that
-    /// are left have, and what a lost one would have done is durable.
+    /// Completes the run when every step is reported and every member has
+    /// finished; or those that are left have, and what a lost one would have
+    /// done is durable.
     pub(super) fn complete_if_finished(&mut self) -> bool {
         let Some(generation) = &self.current else {
             return false;
@@ -89,7 +90,7 @@ impl Machine {
             match seat.state {
                 SeatState::Finished => finished = Some(seat.worker.clone()),
                 SeatState::Lost => everyone = false,
-                SeatState::Seated | SeatState::Left => return false,
+                SeatState::Seated | SeatState::Awaited | SeatState::Left => return false,
             }
         }
         let member = finished.and_then(|worker| self.members.get(&worker));
@@ -99,9 +100,13 @@ impl Machine {
         let latest = self.checkpoints.latest();
         let is_checkpointed = latest.is_some_and(|c| progress(c.cursor) >= progress(end));
         let is_reported = self.reports.reported().step >= end.step;
-        let is_over = everyone || (is_checkpointed && is_reported);
+        let is_over = is_reported && (everyone || is_checkpointed);
         if is_over {
             self.complete(end);
+        } else if everyone {
+            // Each has said everything that it knows, reports first.
+            let reason = format!("nobody reported every step up to {}", end.step);
+            self.leave(Leave::Now, reason);
         }
         is_over
     }

@@ -99,16 +99,22 @@ pub struct Joining {
     pub world: World,
 }
 
+/// A sign of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// What the worker is doing.
+    pub activity: Activity,
+    /// For how long it has been doing that.
+    pub activity_ms: Millis,
+    /// Where it stands.
+    pub cursor: Option<Cursor>,
+}
+
 /// What a worker says in its session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum FromWorker {
     /// It is alive.
-    Heartbeat {
-        /// What it is doing, in a word.
-        activity: Activity,
-        /// Where it stands.
-        cursor: Option<Cursor>,
-    },
+    Heartbeat(Heartbeat),
     /// Its model is built and it can be put into a generation.
     Ready {
         /// What its weights and state have applied, if it has any.
@@ -170,8 +176,12 @@ pub enum Activity {
     Forming,
     /// Waits for packed pages.
     WaitingForData,
-    /// Steps.
+    /// Computes its share of a step.
     Training,
+    /// Has done its part of a step and waits for the others.
+    Reducing,
+    /// Copies its state for a checkpoint.
+    Checkpointing,
     /// Evaluates.
     Evaluating,
     /// Has reached the run's end.
@@ -186,6 +196,8 @@ impl Activity {
             Activity::Forming
             | Activity::WaitingForData
             | Activity::Training
+            | Activity::Reducing
+            | Activity::Checkpointing
             | Activity::Evaluating => true,
         }
     }
@@ -198,6 +210,8 @@ impl Activity {
             Activity::Forming => "forming",
             Activity::WaitingForData => "waiting for data",
             Activity::Training => "training",
+            Activity::Reducing => "reducing",
+            Activity::Checkpointing => "checkpointing",
             Activity::Evaluating => "evaluating",
             Activity::Finished => "finished",
         }

@@ -14,6 +14,7 @@ use crate::records::{Checkpoint, CheckpointId, KeptGeneration, WorkerId};
 pub(super) struct Candidate {
     pub(super) worker: WorkerId,
     pub(super) host: String,
+    pub(super) instance: String,
     pub(super) applied: Applied,
     /// Since when it waits.
     pub(super) since: Millis,
@@ -28,24 +29,38 @@ pub(super) struct Basis {
     pub(super) has_state: Vec<bool>,
 }
 
+/// Workers that are there and cannot be chosen, for the words.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Others {
+    /// Connected and not ready yet.
+    pub(super) preparing: usize,
+    /// One sentence each.
+    pub(super) set_aside: Vec<String>,
+}
+
 /// Chooses the members of the next generation, in rank order, or says what is
-/// missing. With more candidates than seats, those whose state is furthest
-/// come first: they are the ones that make a restore unnecessary.
+/// missing of the `wanted` ones. With more candidates than seats, those whose
+/// state is furthest come first: they are the ones that make a restore
+/// unnecessary.
 pub(super) fn choose_members(
     mut candidates: Vec<Candidate>,
+    wanted: usize,
     seats: usize,
-    connected: usize,
+    others: &Others,
     usable: impl Fn(&Applied) -> Option<Cursor>,
 ) -> Result<Vec<Candidate>, String> {
-    if candidates.len() < seats {
-        let missing = seats - candidates.len();
-        let preparing = connected - candidates.len();
-        let preparing = match preparing {
+    if candidates.len() < wanted {
+        let missing = wanted - candidates.len();
+        let preparing = match others.preparing {
             0 => String::new(),
-            _ => format!(", {preparing} connected and not ready yet"),
+            preparing => format!(", {preparing} connected and not ready yet"),
+        };
+        let set_aside = match others.set_aside.is_empty() {
+            true => String::new(),
+            false => format!("; {}", others.set_aside.join("; ")),
         };
         return Err(format!(
-            "waiting for {missing} more worker{} ({} of {seats} ready{preparing})",
+            "waiting for {missing} more worker{} ({} of {wanted} ready{preparing}){set_aside}",
             if missing == 1 { "" } else { "s" },
             candidates.len(),
         ));

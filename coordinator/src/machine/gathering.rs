@@ -1,12 +1,12 @@
 //! Forming a generation: of whom, when, and from which state.
 
-use ledger::{Cursor, GenerationRecord};
+use ledger::{Cursor, GenerationRecord, Ordinal};
 
 use super::Machine;
 use super::effect::{Form, FormMember, Message};
 use super::ending::RunState;
-use super::formation::{Basis, Candidate, choose_basis, choose_members, survives};
-use super::generation::{Generation, Seat, Stage};
+use super::formation::{Basis, Candidate, Others, choose_basis, choose_members, survives};
+use super::generation::{Generation, Leave, SeatState, Stage};
 use super::happening::Happening;
 use super::members::{Applied, Member, Standing};
 use crate::records::{KeptGeneration, Record, WorkerId};
@@ -37,29 +37,10 @@ impl Machine {
     }
 
     fn next_members(&mut self) -> Result<Vec<Candidate>, String> {
-        let candidate = |(worker, member): (&WorkerId, &Member)| {
-            let Standing::Ready { applied, since } = member.standing else {
-                return None;
-            };
-            member.draining.is_none().then(|| Candidate {
-                worker: worker.clone(),
-                host: member.host.clone(),
-                applied,
-                since,
-            })
-        };
-        let connected = self.members.connected();
-        let connected = connected.filter(|(_, member)| member.draining.is_none());
-        let connected = connected.count();
-        let candidates = self.members.connected().filter_map(candidate).collect();
-        let seats = self.settings.workers.get() as usize;
-        let usable = |applied: &Applied| self.usable_state(applied);
-        let members = choose_members(candidates, seats, connected, usable)?;
-        if let Some(member) = members.iter().find(|member| self.owes_reports(member)) {
-            return Err(format!(
-                "waiting for reports of the steps that worker {} has applied",
-                member.worker
-            ));
+        let candidates = self.candidates();
+        let patience = self.settings.abort_ms;
+        if let Some(worker) = self.members.returning(self.now, patience) {
+            return Err(format!("waiting for worker {worker} to be ready again"));
         }
         if let Some(predecessor) = self.predecessor {
             if self.now < predecessor.safe_at {
@@ -71,7 +52,104 @@ impl Machine {
             }
             self.bury(predecessor.number);
         }
+        let wanted = self.wanted_workers(candidates.len());
+        let seats = self.settings.max_workers.get() as usize;
+        let usable = |applied: &Applied| self.usable_state(applied);
+        let others = Others {
+            preparing: self.preparing_workers(candidates.len()),
+            set_aside: self.workers_set_aside(),
+        };
+        let members = choose_members(candidates, wanted, seats, &others, usable)?;
+        if let Some(member) = members.iter().find(|member| self.owes_reports(member)) {
+            return Err(format!(
+                "waiting for reports of the steps that worker {} has applied",
+                member.worker
+            ));
+        }
         Ok(members)
+    }
+
+    /// Workers that could be members of a generation now.
+    fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |(worker, member): (&WorkerId, &Member)| {
+            let Standing::Ready { applied, since } = member.standing else {
+                return None;
+            };
+            let free = member.draining.is_none() && self.offenders.aside(worker).is_none();
+            free.then(|| Candidate {
+                worker: worker.clone(),
+                host: member.host.clone(),
+                instance: member.instance.clone(),
+                applied,
+                since,
+            })
+        };
+        self.members.connected().filter_map(candidate).collect()
+    }
+
+    /// How many workers the next generation needs at least: as many as the
+    /// run begins with, at first; later whoever is there goes on.
+    fn wanted_workers(&self, ready: usize) -> usize {
+        let least = self.settings.min_workers.get() as usize;
+        let full = self.settings.workers.get() as usize;
+        let grace_is_over = self.now >= self.started + self.settings.start_grace_ms;
+        match self.last_size {
+            // The first of a run, or of a coordinator that resumes it.
+            None if self.generations.is_empty() || !grace_is_over => full.max(least),
+            None => least,
+            // Everyone was lost at once, and is probably on the way back.
+            Some(size) if self.now < self.gather_until && ready < size => size.max(least),
+            Some(_) => least,
+        }
+    }
+
+    fn preparing_workers(&self, ready: usize) -> usize {
+        let connected = self.members.connected();
+        let willing = connected.filter(|(worker, member)| {
+            member.draining.is_none() && self.offenders.aside(worker).is_none()
+        });
+        willing.count().saturating_sub(ready)
+    }
+
+    fn workers_set_aside(&self) -> Vec<String> {
+        let connected = self.members.connected();
+        let aside = connected.filter_map(|(worker, _)| {
+            let (until, _) = self.offenders.aside(worker)?;
+            let seconds = until.saturating_sub(self.now).div_ceil(1000);
+            Some(format!("{worker} is set aside for {seconds} s"))
+        });
+        aside.collect()
+    }
+
+    /// Ends a generation after a step, for workers that wait to be let in.
+    pub(super) fn admit_newcomers(&mut self) {
+        let Some(generation) = &self.current else {
+            return;
+        };
+        let begun = self.reports.reported().step > generation.base_step;
+        let full = generation.in_it().count() >= self.settings.max_workers.get() as usize;
+        if !matches!(self.run, RunState::Open)
+            || generation.stage != Stage::Running
+            || !begun
+            || full
+        {
+            return;
+        }
+        let newcomers = self.candidates();
+        let settled = |newcomer: &Candidate| {
+            let settle = self.settings.join_settle_ms;
+            self.now >= newcomer.since + settle
+                && self.seat_state(&newcomer.worker).is_none_or(is_gone)
+        };
+        if newcomers.is_empty() || !newcomers.iter().all(settled) {
+            return;
+        }
+        let names: Vec<&str> = newcomers.iter().map(|n| n.worker.0.as_str()).collect();
+        let reason = match names.as_slice() {
+            [one] => format!("worker {one} joins"),
+            several => format!("workers {} join", several.join(", ")),
+        };
+        self.leave(Leave::AfterStep { checkpoint: false }, reason);
     }
 
     /// The state that a worker holds, if the next generation may begin with
@@ -117,6 +195,7 @@ impl Machine {
                 base,
                 members: workers.iter().map(|worker| worker.0.clone()).collect(),
             },
+            instances: members.iter().map(|m| m.instance.clone()).collect(),
             reason: reason.clone(),
             ended: false,
         };
@@ -126,12 +205,10 @@ impl Machine {
         self.waiting.clear();
         self.reports.begin_at(base);
         self.refuse_waiting_checkpoints();
-        self.current = Some(Generation {
-            number,
-            seats: workers.iter().cloned().map(Seat::taken_by).collect(),
-            stage: Stage::Forming,
-            deadline: Some(self.now + self.settings.collective_ms),
-        });
+        self.last_size = Some(workers.len());
+        let patience = self.settings.collective_ms;
+        let generation = Generation::new(number, &workers, base.step, self.now, patience);
+        self.current = Some(generation);
         self.tell(Happening::Formed {
             generation: number,
             members: workers.clone(),
@@ -156,16 +233,25 @@ impl Machine {
             origin,
             best: self.checkpoints.best_evaluation(),
         };
-        let rows = self.table.rows_from(base.page.ordinal);
         for worker in &workers {
             if let Some(member) = self.members.get_mut(worker) {
                 member.standing = Standing::Seated;
                 member.cursor = Some(base);
             }
             self.send(worker, Message::Form(form.clone()));
-            for part in rows.chunks(ROWS_PER_MESSAGE) {
-                self.send(worker, Message::PageRows(part.to_vec()));
-            }
+            self.send_rows(worker, base.page.ordinal);
         }
     }
+
+    /// Sends a worker the rows of the page table from a place on.
+    pub(super) fn send_rows(&mut self, worker: &WorkerId, first: Ordinal) {
+        let rows = self.table.rows_from(first);
+        for part in rows.chunks(ROWS_PER_MESSAGE) {
+            self.send(worker, Message::PageRows(part.to_vec()));
+        }
+    }
+}
+
+fn is_gone(state: SeatState) -> bool {
+    matches!(state, SeatState::Left | SeatState::Lost)
 }

@@ -7,7 +7,8 @@ use super::effect::Message;
 use super::event::{Millis, World};
 use super::happening::Happening;
 use super::members::{Applied, Standing};
-use crate::records::WorkerId;
+use super::straggling::Pace;
+use crate::records::{KeptGeneration, WorkerId};
 
 /// The generation that is alive.
 #[derive(Clone, Debug)]
@@ -18,6 +19,15 @@ pub(super) struct Generation {
     pub(super) stage: Stage,
     /// When patience with the stage ends.
     pub(super) deadline: Option<Millis>,
+    /// The step at which it began.
+    pub(super) base_step: u64,
+    pub(super) pace: Pace,
+    /// Whether it was formed by a coordinator before this one.
+    pub(super) adopted: bool,
+    /// Members that left by themselves, for a reason of theirs.
+    pub(super) complaints: Vec<(WorkerId, String)>,
+    /// Members that were lost, and how.
+    pub(super) losses: Vec<(WorkerId, String)>,
 }
 
 /// A member's place in a generation.
@@ -25,6 +35,8 @@ pub(super) struct Generation {
 pub(super) struct Seat {
     pub(super) worker: WorkerId,
     pub(super) state: SeatState,
+    /// When it was last heard, at the latest: its lease counts from before.
+    pub(super) heard: Millis,
 }
 
 /// Where a member of a generation stands.
@@ -32,6 +44,8 @@ pub(super) struct Seat {
 pub(super) enum SeatState {
     /// Takes part.
     Seated,
+    /// May take part: this coordinator has not heard of it yet.
+    Awaited,
     /// Has reached the run's end.
     Finished,
     /// Has said that it is out.
@@ -72,6 +86,51 @@ pub(super) struct Predecessor {
 }
 
 impl Generation {
+    /// A generation that is about to meet.
+    pub(super) fn new(
+        number: u64,
+        members: &[WorkerId],
+        base_step: u64,
+        now: Millis,
+        patience: Millis,
+    ) -> Generation {
+        let seat = |worker: &WorkerId| Seat {
+            worker: worker.clone(),
+            state: SeatState::Seated,
+            heard: now,
+        };
+        Generation {
+            number,
+            seats: members.iter().map(seat).collect(),
+            stage: Stage::Forming,
+            deadline: Some(now + patience),
+            base_step,
+            pace: Pace::default(),
+            adopted: false,
+            complaints: Vec::new(),
+            losses: Vec::new(),
+        }
+    }
+
+    /// A generation that a coordinator before this one formed, and that may
+    /// have gone on stepping ever since. Its members have `patience` to say so.
+    pub(super) fn adopt(kept: &KeptGeneration, now: Millis, patience: Millis) -> Generation {
+        let members: Vec<WorkerId> = kept.record.members.iter().cloned().map(WorkerId).collect();
+        let step = kept.record.base.step;
+        let mut generation = Generation::new(kept.record.number, &members, step, now, patience);
+        generation.stage = Stage::Running;
+        generation.adopted = true;
+        for seat in &mut generation.seats {
+            seat.state = SeatState::Awaited;
+        }
+        generation
+    }
+
+    pub(super) fn state_of(&self, worker: &WorkerId) -> Option<SeatState> {
+        let mut seats = self.seats.iter();
+        Some(seats.find(|seat| seat.worker == *worker)?.state)
+    }
+
     pub(super) fn rank_of(&self, worker: &WorkerId) -> Option<usize> {
         self.seats.iter().position(|seat| seat.worker == *worker)
     }
@@ -85,12 +144,30 @@ impl Generation {
     }
 
     pub(super) fn in_it(&self) -> impl Iterator<Item = &WorkerId> {
-        let present = |seat: &&Seat| matches!(seat.state, SeatState::Seated | SeatState::Finished);
+        let present = |seat: &&Seat| !matches!(seat.state, SeatState::Left | SeatState::Lost);
         self.seats.iter().filter(present).map(|seat| &seat.worker)
     }
 
     pub(super) fn is_leaving(&self) -> bool {
         matches!(self.stage, Stage::Leaving { .. })
+    }
+
+    /// What a member that was away while the others were told to leave has to
+    /// hear.
+    fn told_to_leave(&self) -> Option<Message> {
+        match &self.stage {
+            Stage::Forming | Stage::Running => None,
+            Stage::Leaving { at_once, reason } => {
+                let reason = reason.clone();
+                Some(match at_once {
+                    true => Message::Abort { reason },
+                    false => Message::Pause {
+                        reason,
+                        checkpoint: false,
+                    },
+                })
+            }
+        }
     }
 }
 
@@ -103,7 +180,55 @@ impl Machine {
         })
     }
 
+    /// Takes note that a member of an adopted generation is still in it, and
+    /// tells it what it has missed.
+    pub(super) fn take_seat_again(&mut self, worker: &WorkerId, world: World) {
+        let Some(generation) = &mut self.current else {
+            return;
+        };
+        if generation.number != world.generation {
+            return;
+        }
+        let Some(seat) = generation.seat_mut(worker) else {
+            return;
+        };
+        if seat.state != SeatState::Awaited {
+            return;
+        }
+        seat.state = SeatState::Seated;
+        let awaited = |seat: &Seat| seat.state == SeatState::Awaited;
+        if generation.stage == Stage::Running && !generation.seats.iter().any(awaited) {
+            generation.deadline = None;
+            let number = generation.number;
+            self.tell(Happening::Running { generation: number });
+        }
+        if let Some(member) = self.members.get_mut(worker) {
+            member.standing = Standing::Seated;
+        }
+        let leaving = self.current.as_ref().and_then(Generation::told_to_leave);
+        if let Some(message) = leaving {
+            self.send(worker, message);
+        }
+        self.send_rows(worker, self.reports.reported().page.ordinal);
+    }
+
+    /// Tells of a generation that outlived the coordinator before this one.
+    pub(super) fn tell_of_adoption(&mut self) {
+        if let Some(generation) = &self.current {
+            let generation = Happening::Adopted {
+                generation: generation.number,
+                members: generation.seats.iter().map(|s| s.worker.clone()).collect(),
+            };
+            self.tell(generation);
+        }
+    }
+
+    pub(super) fn seat_state(&self, worker: &WorkerId) -> Option<SeatState> {
+        self.current.as_ref()?.state_of(worker)
+    }
+
     pub(super) fn on_ready(&mut self, worker: &WorkerId, world: World, applied: Applied) {
+        self.miss_awaited_seat(worker, world);
         self.note_out(worker, world.generation, "it started over");
         if let Some(member) = self.members.get_mut(worker) {
             member.standing = Standing::Ready {
@@ -114,6 +239,32 @@ impl Machine {
         }
     }
 
+    /// A worker that an adopted generation waits for turns out not to be in it.
+    fn miss_awaited_seat(&mut self, worker: &WorkerId, world: World) {
+        let Some(current) = &self.current else {
+            return;
+        };
+        if current.number <= world.generation
+            || current.state_of(worker) != Some(SeatState::Awaited)
+        {
+            return;
+        }
+        let number = current.number;
+        let instance = self.members.get(worker).map(|member| &member.instance);
+        let was_meant = self.generations.last().is_some_and(|kept| {
+            let members = kept.record.members.iter().zip(&kept.instances);
+            let mut members = members.filter(|(name, _)| **name == worker.0);
+            members.any(|(_, meant)| Some(meant) == instance)
+        });
+        if was_meant {
+            // The news of the generation never reached it, and will not.
+            self.note_out(worker, number, "it never heard of the generation");
+        } else {
+            // Another process of that name. The one before it may be alive.
+            self.lose_seat(worker, "another process has taken its place");
+        }
+    }
+
     pub(super) fn on_store_listening(&mut self, worker: &WorkerId, world: World, address: String) {
         if !self.is_in_current(worker, world) {
             return;
@@ -121,14 +272,23 @@ impl Machine {
         let Some(generation) = &mut self.current else {
             return;
         };
-        if generation.rank_of(worker) != Some(0) || generation.stage != Stage::Forming {
+        if generation.rank_of(worker) != Some(0) {
             return;
         }
-        generation.stage = Stage::Running;
-        generation.deadline = None;
-        let number = generation.number;
-        self.send_to_current(&Message::Rendezvous { address });
-        self.tell(Happening::Running { generation: number });
+        match generation.stage {
+            Stage::Forming => {
+                generation.stage = Stage::Running;
+                generation.deadline = None;
+                let number = generation.number;
+                self.send_to_current(&Message::Rendezvous { address });
+                self.tell(Happening::Running { generation: number });
+            }
+            // It had to be said again, and some may not have heard it before.
+            Stage::Running if generation.adopted => {
+                self.send_to_current(&Message::Rendezvous { address });
+            }
+            Stage::Running | Stage::Leaving { .. } => {}
+        }
     }
 
     pub(super) fn send_to_current(&mut self, message: &Message) {
@@ -138,15 +298,6 @@ impl Machine {
         let workers: Vec<WorkerId> = generation.in_it().cloned().collect();
         for worker in &workers {
             self.send(worker, message.clone());
-        }
-    }
-}
-
-impl Seat {
-    pub(super) fn taken_by(worker: WorkerId) -> Seat {
-        Seat {
-            worker,
-            state: SeatState::Seated,
         }
     }
 }

@@ -24,7 +24,7 @@ impl Machine {
         };
         self.note_out(worker, world.generation, reason);
         if let Some(member) = self.members.get_mut(worker) {
-            member.standing = Standing::Starting;
+            member.standing = Standing::Returning { since: self.now };
         }
     }
 
@@ -37,6 +37,7 @@ impl Machine {
         {
             seat.state = SeatState::Left;
             if !current.is_leaving() {
+                current.complaints.push((worker.clone(), reason.to_owned()));
                 self.leave(Leave::Now, format!("worker {worker} left: {reason}"));
             }
             self.end_generation_if_left();
@@ -71,7 +72,9 @@ impl Machine {
 
     /// Records that a generation is over for good.
     pub(super) fn bury(&mut self, number: u64) {
-        self.predecessor = None;
+        if self.predecessor.take().is_some() {
+            self.gather_until = self.now + self.settings.regather_ms;
+        }
         let found = self.generations.iter_mut().rev();
         let mut found = found.filter(|g| g.record.number == number && !g.ended);
         if let Some(generation) = found.next() {
@@ -118,7 +121,13 @@ impl Machine {
         if matches!(seat.state, SeatState::Left | SeatState::Lost) {
             return;
         }
+        if seat.state != SeatState::Awaited
+            && let Some(member) = self.members.get(worker)
+        {
+            seat.heard = seat.heard.max(member.last_heard);
+        }
         seat.state = SeatState::Lost;
+        current.losses.push((worker.clone(), reason.to_owned()));
         let leaving_at_once = matches!(current.stage, Stage::Leaving { at_once: true, .. });
         if self.complete_if_finished() {
             return;
@@ -127,6 +136,12 @@ impl Machine {
             self.leave(Leave::Now, format!("worker {worker} was lost: {reason}"));
         }
         self.end_generation_if_left();
+    }
+
+    /// Tells a worker that it is out of the current generation.
+    pub(super) fn tell_to_abort(&mut self, worker: &WorkerId, reason: &str) {
+        let reason = reason.to_owned();
+        self.send(worker, Message::Abort { reason });
     }
 
     /// Tells the members to leave: at once, or together after a step.
@@ -172,9 +187,12 @@ impl Machine {
         }
         match &generation.stage {
             Stage::Forming => {
-                let rank_0 = &generation.seats[0].worker;
-                let reason = format!("worker {rank_0} opened no store for the others to meet at");
-                self.leave(Leave::Now, reason);
+                let rank_0 = generation.seats[0].worker.clone();
+                let reason = "it opened no store for the others to meet at".to_owned();
+                if let Some(generation) = &mut self.current {
+                    generation.losses.push((rank_0.clone(), reason.clone()));
+                }
+                self.leave(Leave::Now, format!("worker {rank_0} held it up: {reason}"));
             }
             Stage::Leaving { at_once: false, .. } => {
                 self.leave(
@@ -190,7 +208,15 @@ impl Machine {
                     }
                 }
             }
-            Stage::Running => {}
+            // Of an adopted generation: nobody is waited for any longer.
+            Stage::Running => {
+                let awaited = generation.seats.iter();
+                let awaited = awaited.filter(|seat| seat.state == SeatState::Awaited);
+                let late: Vec<WorkerId> = awaited.map(|seat| seat.worker.clone()).collect();
+                for worker in late {
+                    self.lose_seat(&worker, "it did not come back to the new coordinator");
+                }
+            }
         }
     }
 
@@ -203,14 +229,17 @@ impl Machine {
         }
         let number = generation.number;
         let someone_left = generation.seats.iter().any(|s| s.state == SeatState::Left);
-        self.current = None;
+        let heard = generation.seats.iter().map(|seat| seat.heard).max();
+        if let Some(generation) = self.current.take() {
+            self.judge(&generation);
+        }
         self.tell(Happening::Ended { generation: number });
         if someone_left {
             self.bury(number);
         } else {
             self.predecessor = Some(Predecessor {
                 number,
-                safe_at: self.now + self.settings.outlived_ms(),
+                safe_at: heard.unwrap_or(self.now) + self.settings.outlived_ms(),
             });
         }
     }

@@ -21,6 +21,8 @@ pub(super) struct Member {
     pub(super) last_heard: Millis,
     pub(super) standing: Standing,
     pub(super) activity: Activity,
+    /// Since when it does that, by its own account.
+    pub(super) activity_since: Millis,
     pub(super) cursor: Option<Cursor>,
     /// Why it wants to leave, if it does.
     pub(super) draining: Option<String>,
@@ -35,6 +37,8 @@ pub(super) enum Standing {
     Starting,
     /// It waits for a generation.
     Ready { applied: Applied, since: Millis },
+    /// It has left a generation, and will soon be ready for the next.
+    Returning { since: Millis },
     /// It is in the current generation.
     Seated,
 }
@@ -80,6 +84,17 @@ impl Members {
 
     pub(super) fn worker_of(&self, session: SessionId) -> Option<&WorkerId> {
         self.sessions.get(&session)
+    }
+
+    /// A worker that has left a generation less than `patience` ago and is on
+    /// its way to being ready: the next one may build on its state.
+    pub(super) fn returning(&self, now: Millis, patience: Millis) -> Option<&WorkerId> {
+        let mut connected = self.connected();
+        let returning = connected.find(|(_, member)| {
+            let due = |since: Millis| member.draining.is_none() && now < since + patience;
+            matches!(member.standing, Standing::Returning { since } if due(since))
+        });
+        returning.map(|(worker, _)| worker)
     }
 
     /// The name that a joining worker gets: the one it asks for, or that with

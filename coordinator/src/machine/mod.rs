@@ -3,16 +3,17 @@
 //! The mental model: [`Machine::apply`] is told what happened and when, and
 //! returns what to do about it, in order. It knows who has joined
 //! (`members`), forms generations of them (`gathering`, `formation`), keeps them
-//! until they are left (`generation`, `leaving`), keeps
+//! until they are left (`generation`, `leaving`), leaves behind who holds the
+//! others up (`straggling`, `set_aside`), keeps
 //! the page table ahead of the steps by assigning pages (`assign`, `table`),
 //! takes in reports, evaluations and checkpoints (`reports`, `checkpoints`),
 //! and knows when the run is over (`ending`).
 //!
 //! ```text
-//!            N ready                 rank 0 listens           all finished
+//!         enough ready               rank 0 listens           all finished
 //! gathering ─────────► forming ─────────────────► running ─────────────────► complete
-//!     ▲                   │     a member is lost,    │
-//!     └──── all left ◄── leaving ◄── drains, fails ──┘
+//!     ▲                   │   a member is lost, drains, │
+//!     └──── all left ◄── leaving ◄── hangs, joins ──────┘
 //! ```
 //!
 //! Architecture invariant: no IO, no clock, no async, no randomness. The same
@@ -40,8 +41,10 @@ mod leaving;
 mod members;
 mod reports;
 mod sessions;
+mod set_aside;
 mod settings;
 mod status;
+mod straggling;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -52,10 +55,12 @@ pub use effect::{
     Answer, Assignment, Effect, Form, FormMember, Message, Origin, Outcome, Refusal, RefusalKind,
     StopReason,
 };
-pub use event::{Activity, Event, FromWorker, Joining, Millis, RequestId, SessionId, World};
+pub use event::{
+    Activity, Event, FromWorker, Heartbeat, Joining, Millis, RequestId, SessionId, World,
+};
 pub use happening::Happening;
 pub use history::History;
-pub use settings::Settings;
+pub use settings::{SetAside, Settings, Straggling};
 pub use status::{Status, WorkerStatus};
 
 use crate::records::{KeptGeneration, Record, WorkerId};
@@ -65,6 +70,7 @@ use ending::RunState;
 use generation::{Generation, Predecessor};
 use members::Members;
 use reports::Reports;
+use set_aside::Offenders;
 use table::Table;
 
 /// The state of a coordinator.
@@ -85,6 +91,13 @@ pub struct Machine {
     current: Option<Generation>,
     /// A generation that may be alive out of sight.
     predecessor: Option<Predecessor>,
+    /// How many members the last generation had of which this coordinator
+    /// knows more than its record.
+    last_size: Option<usize>,
+    /// Until when the members of a generation that was lost as a whole are
+    /// waited for.
+    gather_until: Millis,
+    offenders: Offenders,
     run: RunState,
     /// Why the run cannot go on, if it cannot.
     failure: Option<String>,
@@ -109,12 +122,11 @@ impl Machine {
     ) -> (Machine, Vec<Effect>) {
         let last = history.generations.last();
         let highest_generation = last.map_or(0, |generation| generation.record.number);
-        let predecessor = last
-            .filter(|generation| !generation.ended)
-            .map(|generation| Predecessor {
-                number: generation.record.number,
-                safe_at: now + settings.outlived_ms(),
-            });
+        let run = RunState::new(history.complete, settings.epochs, now);
+        // It may be stepping at this moment: whoever leads is not asked.
+        let current = last
+            .filter(|generation| !generation.ended && run == RunState::Open)
+            .map(|generation| Generation::adopt(generation, now, settings.outlived_ms()));
         let next_reason = match last {
             Some(_) => "the coordinator was started again".to_owned(),
             None => "the run begins".to_owned(),
@@ -126,11 +138,14 @@ impl Machine {
             assignments: Assignments::default(),
             reports: Reports::new(&history),
             checkpoints: Checkpoints::new(history.checkpoints),
-            run: RunState::new(history.complete, settings.epochs, now),
+            run,
             table: Table::new(&order, history.rows),
             generations: history.generations,
-            current: None,
-            predecessor,
+            last_size: current.as_ref().map(|generation| generation.seats.len()),
+            current,
+            predecessor: None,
+            gather_until: 0,
+            offenders: Offenders::default(),
             failure: None,
             watchers: 0,
             waiting: String::new(),
@@ -142,6 +157,7 @@ impl Machine {
             order,
         };
         machine.persist(Record::Term(machine.term));
+        machine.tell_of_adoption();
         machine.settle();
         let effects = std::mem::take(&mut machine.effects);
         (machine, effects)
@@ -189,12 +205,15 @@ impl Machine {
     fn on_tick(&mut self) {
         self.lose_silent_workers();
         self.expire_generation_deadline();
+        self.expect_stragglers();
+        self.readmit_workers();
         self.expire_page_leases();
     }
 
     /// What follows from any change: a generation, assignments, the end.
     fn settle(&mut self) {
         self.form_if_possible();
+        self.admit_newcomers();
         self.assign_pages();
         self.leave_if_done();
     }

@@ -212,6 +212,9 @@ impl Machine {
     fn keep_report(&mut self, reported: Reported) {
         self.persist(Record::Step(reported));
         self.reports.remember(reported);
+        if let Some(generation) = &mut self.current {
+            generation.pace.note(reported.times.total);
+        }
         self.reports.reported = reported.report.step.after();
         let tokens_per_second = self.reports.tokens_per_second();
         let seconds_left = self.seconds_left();

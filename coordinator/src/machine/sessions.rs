@@ -2,7 +2,7 @@
 
 use super::effect::{Answer, Message, Refusal, StopReason};
 use super::ending::RunState;
-use super::event::{Activity, FromWorker, Joining, RequestId, SessionId, World};
+use super::event::{Activity, FromWorker, Heartbeat, Joining, RequestId, SessionId, World};
 use super::happening::Happening;
 use super::members::{Applied, Member, Standing, check_name};
 use super::{Effect, Machine};
@@ -33,6 +33,7 @@ impl Machine {
             last_heard: self.now,
             standing: Standing::Starting,
             activity: Activity::Starting,
+            activity_since: self.now,
             cursor: None,
             draining: None,
             world: joining.world,
@@ -115,9 +116,7 @@ impl Machine {
         self.adopt(world);
         self.heard_from(&worker);
         match message {
-            FromWorker::Heartbeat { activity, cursor } => {
-                self.on_heartbeat(&worker, world, activity, cursor);
-            }
+            FromWorker::Heartbeat(heartbeat) => self.on_heartbeat(&worker, world, heartbeat),
             FromWorker::Ready {
                 applied,
                 applied_generation,
@@ -145,16 +144,19 @@ impl Machine {
         }
     }
 
-    fn on_heartbeat(
-        &mut self,
-        worker: &WorkerId,
-        world: World,
-        activity: Activity,
-        cursor: Option<ledger::Cursor>,
-    ) {
+    fn on_heartbeat(&mut self, worker: &WorkerId, world: World, heartbeat: Heartbeat) {
+        let Heartbeat {
+            activity,
+            activity_ms,
+            cursor,
+        } = heartbeat;
         if let Some(member) = self.members.get_mut(worker) {
             member.activity = activity;
+            member.activity_since = self.now.saturating_sub(activity_ms);
             member.cursor = cursor.or(member.cursor);
+        }
+        if activity.is_in_generation() || activity == Activity::Finished {
+            self.take_seat_again(worker, world);
         }
         let ack = Message::Ack {
             lease_ms: self.settings.lease_ms,

@@ -7,14 +7,31 @@ use super::event::Millis;
 /// The settings of a machine. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// How many workers a generation has.
+    /// How many workers the first generation has.
     pub workers: NonZeroU32,
+    /// With fewer workers than this nobody trains.
+    pub min_workers: NonZeroU32,
+    /// More workers than this are kept waiting as spares.
+    pub max_workers: NonZeroU32,
     /// Sequences per step.
     pub global_batch: NonZeroU32,
     /// Epochs in all; `None` for a run without end.
     pub epochs: Option<u64>,
     /// A worker silent for so long is lost, and stops by itself.
     pub lease_ms: Millis,
+    /// How long a run that is resumed waits for as many workers as it began
+    /// with, when there are enough to go on.
+    pub start_grace_ms: Millis,
+    /// How long the other members of a generation that was lost as a whole are
+    /// waited for, once one of them is back.
+    pub regather_ms: Millis,
+    /// For how long newcomers that are ready wait for others, so that one
+    /// change lets all of them in.
+    pub join_settle_ms: Millis,
+    /// How patient the members of a generation are with each other.
+    pub straggling: Straggling,
+    /// When a worker that breaks generations is left out of them.
+    pub set_aside: SetAside,
     /// How long rank 0 may take to open the store at which a group meets.
     pub collective_ms: Millis,
     /// How long members may take to leave in the middle of a step.
@@ -38,15 +55,63 @@ pub struct Settings {
     pub keep_serving: bool,
 }
 
+/// How long the others may wait for one member, in a generation whose step
+/// times are known: the largest of a floor, a multiple of the median, and a
+/// multiple of the longest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Straggling {
+    /// Never less; well above the time between two heartbeats, for what is
+    /// known of a worker is as old as its last one.
+    pub floor_ms: Millis,
+    /// So many median steps.
+    pub medians: f64,
+    /// So many times the longest of the last steps.
+    pub longest: f64,
+    /// A worker that has not been heard for so long while others wait is
+    /// taken for the reason.
+    pub silence_ms: Millis,
+}
+
+/// When a worker that breaks generations is left out, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// A generation that breaks before it has done so many steps counts
+    /// against whoever broke it.
+    pub young_steps: u64,
+    /// So many such generations in a row are too many.
+    pub breaks: u32,
+    /// For how long the first time; doubled each time after.
+    pub first_ms: Millis,
+    /// Never longer.
+    pub longest_ms: Millis,
+}
+
 impl Settings {
     /// Settings for a run of `workers` workers with the times that suit most
     /// networks.
     pub fn new(workers: NonZeroU32, global_batch: NonZeroU32, epochs: Option<u64>) -> Settings {
         Settings {
             workers,
+            min_workers: NonZeroU32::MIN,
+            max_workers: NonZeroU32::MAX,
             global_batch,
             epochs,
             lease_ms: 10_000,
+            start_grace_ms: 30_000,
+            regather_ms: 3_000,
+            join_settle_ms: 500,
+            straggling: Straggling {
+                floor_ms: 3_000,
+                medians: 4.0,
+                longest: 2.0,
+                silence_ms: 2_500,
+            },
+            set_aside: SetAside {
+                young_steps: 10,
+                breaks: 3,
+                first_ms: 60_000,
+                longest_ms: 3_600_000,
+            },
             collective_ms: 60_000,
             abort_ms: 30_000,
             pause_ms: 120_000,

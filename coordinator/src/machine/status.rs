@@ -92,6 +92,7 @@ impl Machine {
                     rank: self.rank_of(worker),
                     device: member.device.clone(),
                     activity: match member.session {
+                        Some(_) if self.offenders.aside(worker).is_some() => "set aside",
                         Some(_) => member.activity.as_str(),
                         None => "away",
                     },

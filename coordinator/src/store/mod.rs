@@ -46,6 +46,8 @@ pub struct RunStore {
 struct StoredGeneration {
     #[serde(flatten)]
     record: GenerationRecord,
+    #[serde(default)]
+    instances: Vec<String>,
     reason: String,
     ended: bool,
 }
@@ -134,6 +136,7 @@ impl RunStore {
                 .map_err(|error| StoreError::corrupt("generation", error))?;
             Ok(KeptGeneration {
                 record: stored.record,
+                instances: stored.instances,
                 reason: stored.reason,
                 ended: stored.ended,
             })
@@ -240,6 +243,7 @@ fn write(batch: &mut Batch, record: &Record) -> Result<(), StoreError> {
         Record::Generation(kept) => {
             let stored = StoredGeneration {
                 record: kept.record.clone(),
+                instances: kept.instances.clone(),
                 reason: kept.reason.clone(),
                 ended: kept.ended,
             };

@@ -32,6 +32,7 @@ fn generation(number: u64, base: u64) -> Record {
             },
             members: vec!["a".to_owned(), "b".to_owned()],
         },
+        instances: vec!["1".to_owned(), "2".to_owned()],
         reason: "the run begins".to_owned(),
         ended: false,
     })

@@ -70,6 +70,8 @@ c10d_abort* c10d_abort_new(void);
 void c10d_abort_trigger(c10d_abort* abort, c10d_text reason);
 // Null while not triggered.
 char* c10d_abort_reason(const c10d_abort* abort);
+// How long a thread has waited in a collective for the other ranks; -1 while none does.
+int64_t c10d_abort_waited_ms(const c10d_abort* abort);
 void c10d_abort_free(c10d_abort* abort);
 
 // Store. `listener` is a bound and listening socket, owned from here on.

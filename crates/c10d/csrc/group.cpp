@@ -121,6 +121,7 @@ std::shared_ptr<Operation> Group::launch(const Launch& start) {
 }
 
 void Group::wait(const std::shared_ptr<Operation>& operation, Clock::time_point deadline) {
+  Waiting waiting(*monitor);
   if (operation->polled) {
     poll(*operation, deadline);
   }

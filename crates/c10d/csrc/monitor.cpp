@@ -108,6 +108,24 @@ std::optional<std::string> Monitor::reason() {
   return abort_reason;
 }
 
+std::optional<std::chrono::milliseconds> Monitor::waited() const {
+  const auto since = waiting_since_.load(std::memory_order_relaxed);
+  if (since == 0) {
+    return std::nullopt;
+  }
+  const auto waited = Clock::now() - Clock::time_point(Clock::duration(since));
+  return std::chrono::duration_cast<std::chrono::milliseconds>(waited);
+}
+
+Waiting::Waiting(Monitor& monitor) : monitor_(monitor) {
+  monitor_.waiting_since_.store(
+      Clock::now().time_since_epoch().count(), std::memory_order_relaxed);
+}
+
+Waiting::~Waiting() {
+  monitor_.waiting_since_.store(0, std::memory_order_relaxed);
+}
+
 } // namespace shim
 
 bool c10d_background_join(int64_t deadline_ms) {
@@ -129,6 +147,11 @@ void c10d_abort_trigger(c10d_abort* abort, c10d_text reason) {
 char* c10d_abort_reason(const c10d_abort* abort) {
   auto reason = abort->monitor->reason();
   return reason ? shim::copy_text(*reason) : nullptr;
+}
+
+int64_t c10d_abort_waited_ms(const c10d_abort* abort) {
+  auto waited = abort->monitor->waited();
+  return waited ? waited->count() : -1;
 }
 
 void c10d_abort_free(c10d_abort* abort) {

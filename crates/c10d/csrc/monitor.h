@@ -6,6 +6,7 @@
 // waits, for whatever, sees it.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <functional>
@@ -44,13 +45,32 @@ class Monitor {
   void check();
   std::optional<std::string> reason();
 
+  // How long a thread has waited for the other ranks; nothing when none does.
+  std::optional<std::chrono::milliseconds> waited() const;
+
   std::mutex mutex;
   std::condition_variable changed;
   // Guarded by `mutex`.
   std::optional<std::string> abort_reason;
 
  private:
+  friend class Waiting;
   std::vector<std::function<void()>> callbacks_;
+  // Ticks of Clock when the wait began; 0 outside of one. Read by a thread that
+  // must not be kept by the lock.
+  std::atomic<Clock::rep> waiting_since_{0};
+};
+
+// While it lives, its thread waits for the other ranks.
+class Waiting {
+ public:
+  explicit Waiting(Monitor& monitor);
+  ~Waiting();
+  Waiting(const Waiting&) = delete;
+  Waiting& operator=(const Waiting&) = delete;
+
+ private:
+  Monitor& monitor_;
 };
 
 // Waits for a call that knows neither abort nor, always, a deadline. The call

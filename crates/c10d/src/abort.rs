@@ -1,6 +1,7 @@
 use std::fmt;
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::ffi;
 
@@ -55,6 +56,14 @@ impl AbortHandle {
     pub fn reason(&self) -> Option<String> {
         // SAFETY: the handle is alive.
         ffi::take_text(unsafe { ffi::c10d_abort_reason(self.as_ptr()) })
+    }
+
+    /// How long a thread has been waiting in a collective of the generation for the
+    /// other ranks; `None` while none does.
+    pub fn waited(&self) -> Option<Duration> {
+        // SAFETY: the handle is alive; the call reads one atomic.
+        let milliseconds = unsafe { ffi::c10d_abort_waited_ms(self.as_ptr()) };
+        u64::try_from(milliseconds).ok().map(Duration::from_millis)
     }
 
     pub(crate) fn as_ptr(&self) -> *mut ffi::Abort {

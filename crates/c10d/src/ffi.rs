@@ -101,6 +101,7 @@ unsafe extern "C" {
     pub fn c10d_abort_new() -> *mut Abort;
     pub fn c10d_abort_trigger(abort: *mut Abort, reason: Text);
     pub fn c10d_abort_reason(abort: *const Abort) -> *mut c_char;
+    pub fn c10d_abort_waited_ms(abort: *const Abort) -> i64;
     pub fn c10d_abort_free(abort: *mut Abort);
 
     pub fn c10d_store_serve(

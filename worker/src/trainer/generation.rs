@@ -187,8 +187,10 @@ impl Trainer {
                 if done.metrics.checkpointing > 0 && world.rank == 0 && !step.last_of_epoch {
                     self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
                 }
-                // What is under way would be lost with this process.
-                if let Err(error) = writer.finish_within(PAUSE_PATIENCE, &self.runtime) {
+                // What is under way would be lost with this process, or was
+                // asked for; otherwise nobody waits for it.
+                let asked = self.control.is_checkpointing();
+                if asked && let Err(error) = writer.finish_within(PAUSE_PATIENCE, &self.runtime) {
                     tracing::error!("{error}");
                 }
                 return Ok(Outcome::Left(String::new()));

@@ -91,6 +91,8 @@ impl Trainer {
             Arc::clone(&self.identity),
             &self.runtime,
         );
+        // Before it interrupts anyone.
+        replica.warm_up(self.bs, self.run.sl, self.precision, self.device)?;
         self.ready(0, None);
         // The generation that this worker was last in, and whether the
         // coordinator still counts it as a member.

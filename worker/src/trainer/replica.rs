@@ -1,11 +1,13 @@
 //! This worker's copy of the model and of the optimizer's state, and how it is
 //! made equal to everyone else's.
 
+use std::num::NonZeroU32;
+
 use anyhow::Context as _;
 use client::Download;
 use layout::ModelDir;
 use ledger::Cursor;
-use model::{AdamW, Gpt2, ModelError, OPTIMIZER_FILE};
+use model::{AdamW, Gpt2, Mode, ModelError, OPTIMIZER_FILE};
 use proto::v1;
 use run::{Init, RunConfig};
 use tch::{Device, Kind, Tensor};
@@ -32,6 +34,32 @@ impl Replica {
             optimizer,
             applied: None,
         })
+    }
+
+    /// Computes one micro-batch for nothing, so that a newcomer has its memory,
+    /// kernels and threads before the others wait for it. Neither weights nor
+    /// gradients nor random numbers of a step depend on it.
+    pub(super) fn warm_up(
+        &mut self,
+        bs: NonZeroU32,
+        sl: u32,
+        precision: model::Precision,
+        device: Device,
+    ) -> Result<(), Fatal> {
+        let started = std::time::Instant::now();
+        let sequence = vec![0; sl as usize];
+        let sequences = vec![sequence.as_slice(); bs.get() as usize];
+        let ids = self.model.batch(&sequences)?;
+        let loss = precision.scope(device, || self.model.loss_sum(&ids, Mode::Train))?;
+        loss.f_backward().map_err(ModelError::from)?;
+        for (_, parameter) in self.model.parameters() {
+            let mut gradient = parameter.grad();
+            if gradient.defined() {
+                let _ = gradient.f_zero_().map_err(ModelError::from)?;
+            }
+        }
+        tracing::debug!(seconds = started.elapsed().as_secs_f64(), "warmed up");
+        Ok(())
     }
 
     /// Weights and moments, in an order that every rank shares.

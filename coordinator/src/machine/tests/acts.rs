@@ -1,9 +1,13 @@
 //! What a worker of a simulation does by itself: connects, hears, leaves,
 //! prepares pages.
 
+use ledger::Cursor;
+
 use super::sim::{Sim, packed};
 use super::worker::SimSeat;
-use crate::machine::{Activity, Answer, Event, FromWorker, Joining, Message, RequestId, SessionId};
+use crate::machine::{
+    Activity, Answer, Event, FromWorker, Heartbeat, Joining, Message, Millis, RequestId, SessionId,
+};
 use crate::records::Reported;
 
 impl Sim {
@@ -61,6 +65,7 @@ impl Sim {
         if self.workers[index].seat.is_none() {
             self.ready(index);
         }
+        self.tell_where_to_meet(index);
         if tells_steps {
             let reports = self.workers[index].unacknowledged.clone();
             self.say(index, FromWorker::StepReports(reports));
@@ -93,7 +98,33 @@ impl Sim {
             None => Activity::Ready,
         };
         let cursor = worker.applied.map(|(cursor, _)| cursor);
-        self.say(index, FromWorker::Heartbeat { activity, cursor });
+        self.beat(index, activity, 0, cursor);
+    }
+
+    /// A worker says what it has been doing for how long.
+    pub(super) fn beat(
+        &mut self,
+        index: usize,
+        activity: Activity,
+        activity_ms: Millis,
+        cursor: Option<Cursor>,
+    ) {
+        self.say(
+            index,
+            FromWorker::Heartbeat(Heartbeat {
+                activity,
+                activity_ms,
+                cursor,
+            }),
+        );
+    }
+
+    fn tell_where_to_meet(&mut self, index: usize) {
+        let seat = self.workers[index].seat.as_ref();
+        if seat.is_some_and(|seat| seat.serves) {
+            let address = "host:1".to_owned();
+            self.say(index, FromWorker::StoreListening { address });
+        }
     }
 
     pub(super) fn ready(&mut self, index: usize) {
@@ -142,18 +173,17 @@ impl Sim {
                     number: world.generation,
                     cursor: form.base,
                     weights,
+                    serves: form.members[0].worker == worker.name,
                     met: false,
                 });
                 worker.unacknowledged.clear();
                 worker.rows.clear();
-                if form.members[0].worker == worker.name {
-                    let address = "host:1".to_owned();
-                    self.say(index, FromWorker::StoreListening { address });
-                }
+                self.tell_where_to_meet(index);
             }
             Message::Rendezvous { .. } => {
                 if let Some(seat) = &mut worker.seat
                     && seat.number == world.generation
+                    && !seat.met
                 {
                     seat.met = true;
                     worker.applied = Some((seat.cursor, seat.number));

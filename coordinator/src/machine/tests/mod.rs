@@ -2,6 +2,7 @@
 
 mod acts;
 mod data;
+mod elastic;
 mod property;
 mod scenarios;
 mod sim;

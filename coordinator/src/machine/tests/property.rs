@@ -1,9 +1,12 @@
 //! Random histories: whatever happens, the rules hold, and when it stops
 //! happening the run is finished with every sequence trained once.
 
+use std::num::NonZeroU32;
+
 use proptest::prelude::*;
 
-use super::sim::Sim;
+use super::sim::{Sim, settings};
+use crate::machine::Settings;
 
 /// Something that happens to a cluster, to one of its workers by number.
 #[derive(Clone, Debug)]
@@ -72,10 +75,18 @@ proptest! {
     #[test]
     fn every_sequence_is_trained_once_whatever_happened(
         workers in 1..=3_u32,
+        fewer in 0..=2_u32,
+        more in 0..=2_u32,
         spares in 0..=2_u32,
         history in prop::collection::vec(chance(), 0..300),
     ) {
-        let mut sim = Sim::new(workers, spares);
+        let at_least_one = |count: u32| NonZeroU32::new(count.max(1)).unwrap();
+        let settings = Settings {
+            min_workers: at_least_one(workers.saturating_sub(fewer)),
+            max_workers: at_least_one(workers + more),
+            ..settings(workers)
+        };
+        let mut sim = Sim::with_settings(settings, workers + spares);
         for chance in &history {
             if sim.exit.is_none() {
                 chance.happen(&mut sim);

@@ -290,9 +290,11 @@ fn a_failed_run_stops_everyone_with_the_reason() {
 fn a_worker_that_went_on_unheard_is_told_to_leave() {
     let mut sim = running();
     sim.step(true);
-    sim.restart_coordinator();
+    sim.disconnect(0);
+    // Its word to the other one is still under way.
     sim.connect(0);
-    sim.connect(1);
+    let told = |(_, message): &(World, Message)| matches!(message, Message::Abort { .. });
+    assert!(sim.workers[0].inbox.iter().any(told));
     sim.settle();
     assert_eq!(current_generation(&sim), 2);
     assert_eq!(sim.durable.generations[&2].record.base.step, 1);

@@ -11,7 +11,7 @@ use crate::machine::{
     Answer, Effect, Event, Form, Happening, History, Machine, Message, Millis, Origin, Outcome,
     Refusal, RequestId, SessionId, Settings, World,
 };
-use crate::records::{Checkpoint, CheckpointId, KeptGeneration, Record, Reported};
+use crate::records::{Checkpoint, CheckpointId, KeptGeneration, Record, Reported, StepTimes};
 
 /// Token ids in a sequence of the simulated run.
 const SL: u32 = 2;
@@ -36,6 +36,8 @@ pub(super) struct Sim {
     pub(super) durable: Durable,
     pub(super) answers: BTreeMap<RequestId, Result<Answer, Refusal>>,
     pub(super) told: Vec<Happening>,
+    /// What every step is reported to take.
+    pub(super) step_times: StepTimes,
     pub(super) exit: Option<Outcome>,
     /// Who was last assigned a page, and until when it is theirs.
     assigned: BTreeMap<Slot, (SessionId, Millis)>,
@@ -46,6 +48,8 @@ pub(super) fn settings(workers: u32) -> Settings {
     let workers = NonZeroU32::new(workers).unwrap();
     let global_batch = NonZeroU32::new(3).unwrap();
     Settings {
+        min_workers: workers,
+        max_workers: workers,
         lease_ms: 1000,
         collective_ms: 500,
         abort_ms: 500,
@@ -62,9 +66,14 @@ pub(super) fn packed(page: PageId) -> PackedPage {
 }
 
 impl Sim {
-    /// A new run for workers `a`, `b`, … of which none has joined.
+    /// A new run for workers `a`, `b`, … of which none has joined. Its
+    /// generations have `workers` members, and nobody joins or leaves them.
     pub(super) fn new(workers: u32, spare: u32) -> Sim {
-        let settings = settings(workers);
+        Sim::with_settings(settings(workers), workers + spare)
+    }
+
+    /// A new run for `processes` workers of which none has joined.
+    pub(super) fn with_settings(settings: Settings, processes: u32) -> Sim {
         let order = Order::new(OrderConfig {
             seed: 7,
             total_pages: 40,
@@ -80,10 +89,11 @@ impl Sim {
             settings,
             order,
             now: 0,
-            workers: names.take((workers + spare) as usize).collect(),
+            workers: names.take(processes as usize).collect(),
             durable: Durable::default(),
             answers: BTreeMap::new(),
             told: Vec::new(),
+            step_times: StepTimes::default(),
             exit: None,
             assigned: BTreeMap::new(),
             next_number: 0,

@@ -9,7 +9,7 @@ use ledger::{
 
 use super::sim::{Sim, packed};
 use crate::machine::{Event, FromWorker, RequestId};
-use crate::records::{Checkpoint, CheckpointId, Evaluation, Reported, StepTimes};
+use crate::records::{Checkpoint, CheckpointId, Evaluation, Reported};
 
 impl Sim {
     /// The generation whose members are all in it and have met, if there is
@@ -129,7 +129,7 @@ impl Sim {
                 applied: true,
             },
             learning_rate: 0.1,
-            times: StepTimes::default(),
+            times: self.step_times,
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) struct SimSeat {
     pub(super) cursor: Cursor,
     /// The weights with which the generation begins.
     pub(super) weights: Vec<u64>,
+    /// Whether its store is where the others meet.
+    pub(super) serves: bool,
     /// Whether it has met the others.
     pub(super) met: bool,
 }

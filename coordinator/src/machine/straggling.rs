@@ -1,0 +1,179 @@
+//! Who keeps the others waiting, and for how long they put up with it.
+//!
+//! A collective waits for everyone, so one worker that hangs stops all of them
+//! without anyone failing. Heartbeats say what a worker does and since when: a
+//! member that *reduces* has done its part of the step and waits for the
+//! others. When one has waited for longer than steps have taken so far, whoever
+//! is not there yet is left behind, and the rest go on.
+
+use std::collections::VecDeque;
+
+use super::Machine;
+use super::event::{Activity, Millis};
+use super::generation::{Generation, Leave, SeatState, Stage};
+use super::happening::Happening;
+use super::members::{Member, Standing};
+use super::settings::Straggling;
+use crate::records::WorkerId;
+
+/// Steps over which a generation's pace is measured.
+const RECENT: usize = 32;
+/// Steps that a generation must have made before its pace says anything: the
+/// first ones fill caches.
+const FEWEST: usize = 3;
+
+/// How long a generation's steps have taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pace {
+    seconds: VecDeque<f64>,
+}
+
+impl Pace {
+    pub(super) fn note(&mut self, seconds: f64) {
+        if seconds.is_finite() && seconds > 0.0 {
+            self.seconds.push_back(seconds);
+            if self.seconds.len() > RECENT {
+                self.seconds.pop_front();
+            }
+        }
+    }
+
+    /// How long one member may keep the others waiting, if that is known yet.
+    pub(super) fn deadline_ms(&self, policy: &Straggling) -> Option<Millis> {
+        if self.seconds.len() < FEWEST {
+            return None;
+        }
+        let mut sorted: Vec<f64> = self.seconds.iter().copied().collect();
+        sorted.sort_by(f64::total_cmp);
+        let median = sorted[sorted.len() / 2];
+        let longest = sorted[sorted.len() - 1];
+        let seconds = (policy.medians * median).max(policy.longest * longest);
+        Some(policy.floor_ms.max((seconds * 1000.0) as Millis))
+    }
+}
+
+/// A member that the others wait for.
+struct Straggler {
+    worker: WorkerId,
+    doing: String,
+    silent: bool,
+}
+
+impl Machine {
+    /// Leaves a member behind that has kept the others waiting for too long.
+    pub(super) fn expect_stragglers(&mut self) {
+        let Some(generation) = &self.current else {
+            return;
+        };
+        if generation.stage != Stage::Running {
+            return;
+        }
+        let policy = &self.settings.straggling;
+        let known = generation.pace.deadline_ms(policy);
+        let patience = known.unwrap_or(self.settings.collective_ms);
+        let Some(waited) = self.longest_wait(generation) else {
+            return;
+        };
+        if waited <= patience {
+            return;
+        }
+        let number = generation.number;
+        let stragglers = self.stragglers(generation, waited);
+        if stragglers.is_empty() {
+            // Everyone has done its part: it is the network between them.
+            if waited > patience.max(self.settings.lease_ms) {
+                let seconds = waited as f64 / 1000.0;
+                let reason = format!(
+                    "every member has waited for the others for {seconds:.1} s: the network \
+                     between the workers may be cut"
+                );
+                self.leave(Leave::Now, reason);
+            }
+            return;
+        }
+        for straggler in stragglers {
+            self.tell(Happening::Straggled {
+                worker: straggler.worker.clone(),
+                generation: number,
+                doing: straggler.doing.clone(),
+                waited: waited as f64 / 1000.0,
+                deadline: patience as f64 / 1000.0,
+            });
+            self.leave_behind(&straggler);
+        }
+    }
+
+    /// For how long a member that is alive has waited for the others.
+    fn longest_wait(&self, generation: &Generation) -> Option<Millis> {
+        let waits = generation.in_it().filter_map(|worker| {
+            let member = self.members.get(worker)?;
+            let waits = member.activity == Activity::Reducing && !self.is_silent(member);
+            waits.then(|| self.now.saturating_sub(member.activity_since))
+        });
+        waits.max()
+    }
+
+    fn is_silent(&self, member: &Member) -> bool {
+        let silence = self.now.saturating_sub(member.last_heard);
+        member.session.is_none() || silence > self.settings.straggling.silence_ms
+    }
+
+    /// The members that are not where the others wait.
+    fn stragglers(&self, generation: &Generation, waited: Millis) -> Vec<Straggler> {
+        let members = || {
+            let workers = generation.in_it();
+            workers.filter_map(|worker| Some((worker, self.members.get(worker)?)))
+        };
+        let step = |member: &Member| member.cursor.map_or(0, |cursor| cursor.step);
+        let waiting = members().filter(|(_, m)| m.activity == Activity::Reducing);
+        let Some(furthest) = waiting.map(|(_, member)| step(member)).max() else {
+            return Vec::new();
+        };
+        let straggler = |(worker, member): (&WorkerId, &Member)| {
+            if self.is_silent(member) {
+                let seconds = self.now.saturating_sub(member.last_heard) as f64 / 1000.0;
+                return Some(Straggler {
+                    worker: worker.clone(),
+                    doing: format!("it has been silent for {seconds:.1} s"),
+                    silent: true,
+                });
+            }
+            let behind = step(member) < furthest || member.activity != Activity::Reducing;
+            // Its data, or an evaluation of its own length, is not its fault.
+            let excused = matches!(
+                member.activity,
+                Activity::WaitingForData | Activity::Evaluating | Activity::Checkpointing
+            );
+            let patience = self.settings.collective_ms;
+            (behind && (!excused || waited > patience)).then(|| Straggler {
+                worker: worker.clone(),
+                doing: format!(
+                    "it is {} at step {} for {:.1} s",
+                    member.activity.as_str(),
+                    step(member),
+                    self.now.saturating_sub(member.activity_since) as f64 / 1000.0
+                ),
+                silent: false,
+            })
+        };
+        members().filter_map(straggler).collect()
+    }
+
+    fn leave_behind(&mut self, straggler: &Straggler) {
+        let reason = format!("it held the others up: {}", straggler.doing);
+        if straggler.silent
+            && let Some(session) = self.members.session_of(&straggler.worker)
+        {
+            // A process that is stopped hears of it when it goes on.
+            return self.drop_session(session, &reason);
+        }
+        if let Some(member) = self.members.get_mut(&straggler.worker) {
+            member.standing = Standing::Starting;
+        }
+        // Nobody waits for it to leave: that the others have is enough.
+        if self.seat_state(&straggler.worker) == Some(SeatState::Seated) {
+            self.tell_to_abort(&straggler.worker, &reason);
+        }
+        self.lose_seat(&straggler.worker, &reason);
+    }
+}

@@ -1,0 +1,386 @@
+//! Workers that come and go, hold the others up, or outlive their coordinator.
+
+use std::num::NonZeroU32;
+
+use super::sim::{Sim, settings};
+use crate::machine::{
+    Activity, FromWorker, Happening, Message, Millis, SetAside, Settings, Straggling, World,
+};
+use crate::records::StepTimes;
+
+/// Begins with two workers, goes on with one, and takes up to three.
+fn elastic() -> Settings {
+    Settings {
+        min_workers: NonZeroU32::MIN,
+        max_workers: NonZeroU32::new(3).unwrap(),
+        join_settle_ms: 50,
+        straggling: Straggling {
+            floor_ms: 300,
+            medians: 4.0,
+            longest: 2.0,
+            silence_ms: 250,
+        },
+        set_aside: SetAside {
+            young_steps: 2,
+            breaks: 3,
+            first_ms: 5_000,
+            longest_ms: 60_000,
+        },
+        ..settings(2)
+    }
+}
+
+/// A long run of two elastic workers that has made three steps of 100 ms.
+fn stepping(settings: Settings, processes: u32) -> Sim {
+    let settings = Settings {
+        epochs: Some(60),
+        ..settings
+    };
+    let mut sim = Sim::with_settings(settings, processes);
+    sim.advance(10_000);
+    sim.step_times = StepTimes {
+        total: 0.1,
+        ..StepTimes::default()
+    };
+    sim.connect(0);
+    sim.connect(1);
+    sim.settle();
+    for _ in 0..3 {
+        assert!(sim.step(true));
+        sim.settle();
+    }
+    sim
+}
+
+fn members(sim: &Sim) -> Vec<&str> {
+    let (_, newest) = sim.durable.generations.last_key_value().unwrap();
+    let members = &newest.record.members;
+    members.iter().map(String::as_str).collect()
+}
+
+fn generation(sim: &Sim) -> u64 {
+    *sim.durable.generations.keys().last().unwrap()
+}
+
+/// Everything that is under way to one worker arrives, and nothing else.
+fn only(sim: &mut Sim, index: usize) {
+    while sim.receive(index) {}
+}
+
+fn pass(sim: &mut Sim, ms: Millis) {
+    sim.advance(ms);
+    for index in 0..sim.workers.len() {
+        sim.heartbeat(index);
+    }
+    sim.settle();
+}
+
+#[test]
+fn survivors_go_on_without_waiting_for_a_replacement() {
+    let mut sim = stepping(elastic(), 2);
+    sim.kill(0);
+    sim.settle();
+    assert_eq!(members(&sim), ["b"]);
+    assert_eq!(sim.durable.generations[&2].record.base.step, 3);
+    assert!(sim.step(true), "no time has passed");
+}
+
+#[test]
+fn a_newcomer_is_let_in_after_a_step() {
+    let mut sim = stepping(elastic(), 3);
+    sim.connect(2);
+    assert_eq!(generation(&sim), 1, "others may come with it");
+    sim.advance(50);
+    let asked = |(_, message): &(World, Message)| matches!(message, Message::Pause { .. });
+    assert!(sim.workers[0].inbox.iter().any(asked));
+    sim.settle();
+    assert_eq!(members(&sim), ["a", "b", "c"]);
+    assert_eq!(sim.durable.generations[&2].reason, "worker c joins");
+    assert_eq!(sim.durable.generations[&2].record.base.step, 3);
+    sim.run_to_the_end();
+    assert!(sim.audit().is_clean());
+}
+
+#[test]
+fn one_change_lets_in_all_who_come_together() {
+    let mut sim = stepping(
+        Settings {
+            max_workers: NonZeroU32::MAX,
+            ..elastic()
+        },
+        4,
+    );
+    sim.connect(2);
+    sim.advance(40);
+    sim.connect(3);
+    sim.advance(40);
+    assert_eq!(generation(&sim), 1);
+    pass(&mut sim, 50);
+    assert_eq!(members(&sim), ["a", "b", "c", "d"]);
+    assert_eq!(generation(&sim), 2);
+}
+
+#[test]
+fn a_spare_interrupts_nobody_and_takes_the_place_of_one_that_is_lost() {
+    let mut sim = stepping(elastic(), 4);
+    sim.connect(2);
+    pass(&mut sim, 50);
+    assert_eq!(members(&sim), ["a", "b", "c"]);
+    assert!(sim.step(true));
+    sim.connect(3);
+    for _ in 0..5 {
+        pass(&mut sim, 100);
+    }
+    assert_eq!(generation(&sim), 2, "there is no seat for it");
+    sim.kill(1);
+    sim.settle();
+    assert_eq!(members(&sim), ["a", "c", "d"]);
+}
+
+#[test]
+fn with_too_few_workers_nobody_trains() {
+    let settings = Settings {
+        min_workers: NonZeroU32::new(2).unwrap(),
+        ..elastic()
+    };
+    let mut sim = stepping(settings, 2);
+    sim.kill(0);
+    sim.settle();
+    assert_eq!(generation(&sim), 1);
+    assert!(sim.machine.status().detail.contains("1 more worker"));
+    sim.connect(0);
+    sim.settle();
+    assert_eq!(generation(&sim), 2);
+}
+
+#[test]
+fn a_run_that_was_killed_as_a_whole_does_not_wait_for_ever_for_all_it_had() {
+    let settings = Settings {
+        start_grace_ms: 1_750,
+        ..elastic()
+    };
+    let mut sim = stepping(settings, 2);
+    sim.kill(0);
+    sim.kill(1);
+    sim.advance(2_000);
+    sim.restart_coordinator();
+    sim.connect(0);
+    for _ in 0..17 {
+        pass(&mut sim, 100);
+    }
+    assert_eq!(generation(&sim), 1, "the other one may still come");
+    pass(&mut sim, 100);
+    assert_eq!(members(&sim), ["a"]);
+}
+
+#[test]
+fn a_generation_outlives_its_coordinator() {
+    let mut sim = stepping(elastic(), 2);
+    sim.restart_coordinator();
+    // It steps while nobody listens.
+    assert!(sim.step(true));
+    sim.connect(1);
+    sim.settle();
+    assert!(sim.step(true));
+    sim.connect(0);
+    sim.settle();
+    assert!(sim.step(true));
+    for _ in 0..30 {
+        pass(&mut sim, 100);
+    }
+    assert_eq!(generation(&sim), 1);
+    assert_eq!(sim.machine.status().cursor.step, 6);
+    let adopted =
+        |happening: &Happening| matches!(happening, Happening::Adopted { generation: 1, .. });
+    assert!(sim.told.iter().any(adopted));
+    sim.run_to_the_end();
+    assert_eq!(sim.durable.generations.len(), 1);
+    assert!(sim.audit().is_clean());
+}
+
+#[test]
+fn a_member_that_does_not_come_back_to_a_new_coordinator_is_lost() {
+    let mut sim = stepping(elastic(), 2);
+    sim.restart_coordinator();
+    sim.connect(0);
+    sim.settle();
+    for _ in 0..20 {
+        sim.advance(100);
+        sim.heartbeat(0);
+        sim.settle();
+    }
+    assert_eq!(members(&sim), ["a"]);
+    let reason = &sim.durable.generations[&2].reason;
+    assert!(reason.contains("worker b was lost"), "{reason}");
+}
+
+#[test]
+fn another_process_of_a_members_name_is_not_taken_for_it() {
+    let mut sim = stepping(elastic(), 2);
+    sim.workers[0].session = None;
+    sim.workers[0].replace();
+    sim.restart_coordinator();
+    sim.connect(0);
+    sim.settle();
+    assert_eq!(generation(&sim), 1, "the one before it may be alive");
+    sim.connect(1);
+    sim.settle();
+    // The other one has left, so that generation is over.
+    assert_eq!(generation(&sim), 2);
+    assert_eq!(sim.durable.generations[&2].record.base.step, 3);
+}
+
+#[test]
+fn a_generation_that_nobody_heard_of_is_given_up_at_once() {
+    let mut sim = Sim::with_settings(elastic(), 2);
+    sim.connect(0);
+    sim.connect(1);
+    assert_eq!(generation(&sim), 1);
+    // The coordinator dies with the news still under way.
+    sim.restart_coordinator();
+    sim.connect(0);
+    sim.connect(1);
+    sim.settle();
+    assert_eq!(generation(&sim), 2);
+    assert!(sim.durable.generations[&1].ended);
+}
+
+#[test]
+fn a_member_that_hangs_is_left_behind_when_others_have_waited_long_enough() {
+    let mut sim = stepping(elastic(), 2);
+    let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
+    // Four medians of 100 ms are the deadline.
+    sim.advance(390);
+    sim.beat(0, Activity::Training, 390, cursor);
+    sim.beat(1, Activity::Reducing, 380, cursor);
+    sim.advance(10);
+    assert_eq!(generation(&sim), 1);
+    sim.advance(20);
+    only(&mut sim, 1);
+    assert_eq!(
+        members(&sim),
+        ["b"],
+        "the others do not wait for it to leave"
+    );
+    let named = |happening: &Happening| {
+        matches!(happening, Happening::Straggled { worker, waited, deadline, .. }
+            if worker.0 == "a" && *waited > 0.4 && *deadline == 0.4)
+    };
+    assert!(sim.told.iter().any(named), "{:?}", sim.told);
+}
+
+#[test]
+fn a_member_that_is_stopped_is_left_behind_before_its_lease_runs_out() {
+    let mut sim = stepping(elastic(), 2);
+    let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
+    sim.now += 450;
+    sim.beat(1, Activity::Reducing, 440, cursor);
+    sim.advance(0);
+    sim.settle();
+    assert_eq!(members(&sim), ["b"]);
+    assert!(
+        sim.workers[0].session.is_none(),
+        "it hears of it when it goes on"
+    );
+}
+
+#[test]
+fn waiting_for_data_and_evaluating_have_a_deadline_of_their_own() {
+    for activity in [
+        Activity::WaitingForData,
+        Activity::Evaluating,
+        Activity::Checkpointing,
+    ] {
+        let mut sim = stepping(elastic(), 2);
+        let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
+        sim.advance(450);
+        sim.beat(0, activity, 450, cursor);
+        sim.beat(1, Activity::Reducing, 440, cursor);
+        sim.advance(0);
+        assert_eq!(generation(&sim), 1);
+        let patience = sim.settings.collective_ms;
+        sim.advance(patience);
+        sim.beat(0, activity, patience + 450, cursor);
+        sim.beat(1, Activity::Reducing, patience + 440, cursor);
+        sim.advance(0);
+        only(&mut sim, 1);
+        assert_eq!(members(&sim), ["b"], "{activity:?}");
+    }
+}
+
+#[test]
+fn a_cut_between_workers_is_nobodys_fault() {
+    let mut sim = stepping(elastic(), 2);
+    let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
+    for ms in [500, 1_200] {
+        assert_eq!(generation(&sim), 1);
+        sim.now += 200;
+        sim.beat(0, Activity::Reducing, ms, cursor);
+        sim.beat(1, Activity::Reducing, ms, cursor);
+        sim.advance(0);
+    }
+    sim.settle();
+    assert_eq!(members(&sim), ["a", "b"]);
+    let reason = &sim.durable.generations[&2].reason;
+    assert!(reason.contains("network between the workers"), "{reason}");
+}
+
+#[test]
+fn a_worker_that_breaks_generation_after_generation_is_set_aside() {
+    let mut sim = stepping(elastic(), 2);
+    for _ in 0..3 {
+        sim.kill(0);
+        sim.settle();
+        sim.connect(0);
+        sim.step(true);
+        sim.settle();
+        pass(&mut sim, 60);
+        assert_eq!(members(&sim), ["a", "b"]);
+        // It dies before the generation has done anything.
+    }
+    sim.kill(0);
+    sim.settle();
+    sim.connect(0);
+    sim.step(true);
+    for _ in 0..20 {
+        pass(&mut sim, 100);
+        sim.step(true);
+    }
+    assert_eq!(members(&sim), ["b"]);
+    let status = sim.machine.status();
+    assert_eq!(status.workers[0].activity, "set aside");
+    let told = |happening: &Happening| {
+        matches!(happening, Happening::SetAside { worker, seconds, reason }
+            if worker.0 == "a" && *seconds == 5.0 && reason.contains("3 generations in a row"))
+    };
+    assert!(sim.told.iter().any(told), "{:?}", sim.told);
+    for _ in 0..40 {
+        pass(&mut sim, 100);
+    }
+    assert_eq!(members(&sim), ["a", "b"], "it may try again");
+}
+
+#[test]
+fn breaking_a_generation_that_has_come_far_is_not_held_against_anyone() {
+    let mut sim = stepping(elastic(), 2);
+    for _ in 0..5 {
+        sim.kill(0);
+        sim.settle();
+        assert!(sim.step(true));
+        sim.connect(0);
+        pass(&mut sim, 60);
+        assert_eq!(members(&sim), ["a", "b"]);
+        assert!(sim.step(true) && sim.step(true));
+    }
+}
+
+#[test]
+fn who_drains_is_not_waited_for_and_the_others_go_on() {
+    let mut sim = stepping(elastic(), 2);
+    let reason = "SIGTERM".to_owned();
+    sim.say(0, FromWorker::Drain { reason });
+    sim.settle();
+    assert_eq!(members(&sim), ["b"]);
+    let reason = &sim.durable.generations[&2].reason;
+    assert!(reason.contains("drains"), "{reason}");
+}
