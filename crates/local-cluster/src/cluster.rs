@@ -1,17 +1,16 @@
 //! A coordinator, its workers and a publisher, and what can be asked of them.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde::de::DeserializeOwned;
 
 use crate::again::Repeatable;
 use crate::traces::{self, Sockets};
-use crate::{Audit, Binaries, Error, Network, Process, Publication, Step, wait_until};
+use crate::{Binaries, Error, Network, Process, wait_until};
 
 /// How long a coordinator may take until it serves. It hashes local data first.
 const COORDINATOR_START: Duration = Duration::from_secs(60);
@@ -347,105 +346,4 @@ impl Cluster {
         }
         first_error.map_or(Ok(()), Err)
     }
-
-    /// The steps of the surviving lineage, from `first` on, asked of the
-    /// running coordinator.
-    ///
-    /// # Errors
-    /// [`Error::Output`].
-    pub fn steps(&self, first: u64) -> Result<Vec<Step>, Error> {
-        let from = first.to_string();
-        self.ask(
-            "coordinator",
-            [
-                "steps",
-                "--json",
-                "--from",
-                &from,
-                "--coordinator",
-                &self.address,
-            ],
-        )
-    }
-
-    /// All steps of the surviving lineage, from the state of a coordinator that
-    /// has ended.
-    ///
-    /// # Errors
-    /// [`Error::Output`].
-    pub fn recorded_steps(&self) -> Result<Vec<Step>, Error> {
-        self.ask("coordinator", self.on_state(["steps", "--json"]))
-    }
-
-    /// The audit of a coordinator that has ended.
-    ///
-    /// # Errors
-    /// [`Error::Output`], also when the audit finds a violation.
-    pub fn audit(&self) -> Result<Audit, Error> {
-        self.ask("coordinator", self.on_state(["audit", "--json"]))
-    }
-
-    /// What the running coordinator says about itself.
-    ///
-    /// # Errors
-    /// [`Error::Output`].
-    pub fn status(&self) -> Result<serde_json::Value, Error> {
-        self.ask(
-            "coordinator",
-            ["status", "--json", "--coordinator", &self.address],
-        )
-    }
-
-    /// What the publisher printed when it ended.
-    ///
-    /// # Errors
-    /// [`Error::Output`], [`Error::NotRunning`].
-    pub fn publication(&mut self) -> Result<Publication, Error> {
-        let output = self.publisher()?.output_text();
-        parse("publisher --json", &output)
-    }
-
-    fn on_state<const N: usize>(&self, arguments: [&str; N]) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = arguments.map(OsString::from).into();
-        arguments.push("--state-dir".into());
-        arguments.push(self.state_dir().into());
-        arguments
-    }
-
-    /// Runs a program to its end and reads the JSON that it prints.
-    ///
-    /// # Errors
-    /// [`Error::Process`]; [`Error::Output`] when it fails or prints no such
-    /// JSON.
-    pub fn ask<T: DeserializeOwned, S: AsRef<OsStr>>(
-        &self,
-        program: &'static str,
-        arguments: impl IntoIterator<Item = S>,
-    ) -> Result<T, Error> {
-        let mut command = self.command(program);
-        command.args(arguments);
-        let shown = format!("{command:?}");
-        let output = command.output().map_err(|source| Error::Process {
-            action: "running",
-            name: program.to_owned(),
-            source,
-        })?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            return Err(Error::Output {
-                command: shown,
-                reason: format!("it ended with {}", output.status),
-                output: format!("{text}{}", String::from_utf8_lossy(&output.stderr)),
-            });
-        }
-        parse(&shown, &text)
-    }
-}
-
-pub(crate) fn parse<T: DeserializeOwned>(command: &str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Output {
-        command: command.to_owned(),
-        reason: error.to_string(),
-        output: text.to_owned(),
-    })
 }

@@ -57,7 +57,7 @@ impl Follower {
             };
             match lines.next_line() {
                 Next::Line(line) => {
-                    let step = crate::cluster::parse("coordinator steps --follow", &line.text)?;
+                    let step = crate::asking::parse("coordinator steps --follow", &line.text)?;
                     self.take(line.at, step);
                 }
                 Next::NotYet => return Ok(()),

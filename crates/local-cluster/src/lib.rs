@@ -19,6 +19,7 @@
 //! Architecture invariant: no process outlives the value that started it.
 
 mod again;
+mod asking;
 mod binaries;
 pub mod chaos;
 mod cluster;

@@ -2,6 +2,7 @@
 //!
 //! Every comparison is a ratio of figures from one run, taken in turn.
 
+mod recovery;
 mod train;
 mod upload;
 
@@ -12,6 +13,8 @@ use crate::workspace::Workspace;
 /// What can be measured.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
+    /// How long a cluster stands still when it loses someone, beside torchrun
+    Recovery(recovery::RecoveryArgs),
     /// Tokens per second of training, and where a step's time goes
     Train(train::TrainArgs),
     /// Throughput and memory of publishing 489 MB, beside huggingface_hub
@@ -21,6 +24,7 @@ pub(crate) enum BenchCommand {
 /// Runs `cargo xtask bench`.
 pub(crate) fn run(workspace: &Workspace, command: &BenchCommand) -> anyhow::Result<()> {
     match command {
+        BenchCommand::Recovery(args) => recovery::run(workspace, args),
         BenchCommand::Train(args) => train::run(workspace, args),
         BenchCommand::Upload(args) => upload::run(workspace, args),
     }

@@ -52,7 +52,12 @@ impl Campaign {
     ) -> anyhow::Result<Campaigned> {
         let mut cluster = self.cluster;
         let network = cluster.network().map(local_cluster::Network::method);
-        start(&mut cluster, &self.coordinator_flags, &self.worker_flags, self.workers)?;
+        start(
+            &mut cluster,
+            &self.coordinator_flags,
+            &self.worker_flags,
+            self.workers,
+        )?;
         let mut progress = Progress::start("waiting for the workers to join");
         let mut look = |follower: &Follower| {
             if let Some(seen) = follower.last() {

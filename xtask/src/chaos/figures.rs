@@ -84,6 +84,9 @@ mod tests {
     fn of_nothing_there_are_no_figures() {
         assert_eq!(Figures::of([]), None);
         let figures = Figures::of([3.0, 1.0, 2.0]).unwrap();
-        assert_eq!((figures.count, figures.median, figures.worst), (3, 2.0, 3.0));
+        assert_eq!(
+            (figures.count, figures.median, figures.worst),
+            (3, 2.0, 3.0)
+        );
     }
 }

@@ -111,7 +111,9 @@ pub(crate) fn run(workspace: &Workspace, args: &ChaosArgs) -> anyhow::Result<()>
         args.workers,
         args.seed,
         network.method(),
-        network.reason().map_or(String::new(), |reason| format!(" ({reason})")),
+        network
+            .reason()
+            .map_or(String::new(), |reason| format!(" ({reason})")),
         folder.display()
     ));
     let flags = coordinator_flags(workspace, args.workers);
@@ -182,5 +184,7 @@ fn coordinator_flags(workspace: &Workspace, workers: u32) -> Vec<String> {
 /// One thread each: on a machine with few cores, more would only be in each
 /// other's way.
 fn worker_flags() -> Vec<String> {
-    ["--threads=1", "--precision=fp32"].map(str::to_owned).into()
+    ["--threads=1", "--precision=fp32"]
+        .map(str::to_owned)
+        .into()
 }

