@@ -1,5 +1,8 @@
 //! The coordinator's command line.
 
+mod backup;
+mod store;
+
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -8,6 +11,9 @@ use chain::{Endpoint, Network};
 use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
+
+pub use backup::{BackupArgs, RestoreArgs};
+pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
 
 /// Leads a Peregrine training cluster.
 ///
@@ -44,6 +50,10 @@ pub enum Command {
     /// Compare what was fed to the model with the pages; fails on any
     /// difference.
     Audit(AuditArgs),
+    /// Write the run's records, as of one moment, to a file.
+    Backup(BackupArgs),
+    /// Put the records of a backup into a store, of either kind.
+    Restore(RestoreArgs),
 }
 
 /// Flags of a coordinator that leads a run.
@@ -88,6 +98,14 @@ pub struct LeadArgs {
     /// Name of the run. [default: drawn when the run begins]
     #[arg(long, value_name = "NAME", help_heading = "Run")]
     pub run_id: Option<String>,
+
+    /// Where the run's records are kept.
+    #[command(flatten)]
+    pub store: StoreArgs,
+
+    /// Waiting for the lead.
+    #[command(flatten)]
+    pub election: ElectionArgs,
 
     /// What defines the run.
     #[command(flatten)]
@@ -319,17 +337,26 @@ pub struct StatusArgs {
     pub json: bool,
 }
 
-/// Whom to ask: a running coordinator, or the state of one that has stopped.
+/// Whom to ask: a running coordinator, or the state that it keeps.
 #[derive(Args, Clone, Debug)]
-#[group(required = true, multiple = false)]
 pub struct SubjectArgs {
     /// The running coordinator to ask.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        conflicts_with_all = ["state_dir", "store"],
+        required_unless_present_any = ["state_dir", "store"]
+    )]
     pub coordinator: Option<Address>,
 
-    /// The --state-dir of a coordinator that has stopped.
+    /// The --state-dir of a coordinator that has stopped; with --store, a folder
+    /// that holds its packed pages.
     #[arg(long, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
+
+    /// The --store, which may be in use.
+    #[command(flatten)]
+    pub store: StoreArgs,
 }
 
 /// Flags of `steps`.
@@ -345,7 +372,7 @@ pub struct StepsArgs {
 
     /// Print steps as they come until the run ends; one JSON object a line with
     /// --json.
-    #[arg(long, conflicts_with = "state_dir")]
+    #[arg(long, conflicts_with_all = ["state_dir", "store"])]
     pub follow: bool,
 
     /// Print one JSON array of objects.

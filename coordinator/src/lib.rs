@@ -25,6 +25,7 @@
 
 pub mod args;
 pub mod audit;
+pub mod backup;
 pub mod checkpoints;
 pub mod commands;
 mod dataset;

@@ -9,6 +9,8 @@ fn main() -> std::process::ExitCode {
             Some(Command::Status(args)) => commands::status(args).await,
             Some(Command::Steps(args)) => commands::steps(args).await,
             Some(Command::Audit(args)) => commands::audit(args).await,
+            Some(Command::Backup(args)) => commands::backup(args).await,
+            Some(Command::Restore(args)) => commands::restore(args).await,
             None => coordinator::run(args.lead, shutdown).await,
         }
     })

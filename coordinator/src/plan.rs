@@ -255,8 +255,13 @@ fn check_times(args: &LeadArgs) -> Result<(), Refused> {
 
 /// Opens the store of a state directory.
 pub(crate) fn open_store(state_dir: &StateDir<'_>) -> Result<RunStore, Failure> {
+    open_embedded(state_dir).map(RunStore::new)
+}
+
+/// Opens the keyspace of a state directory.
+pub(crate) fn open_embedded(state_dir: &StateDir<'_>) -> Result<Embedded, Failure> {
     match Embedded::open(&state_dir.store()) {
-        Ok(embedded) => Ok(RunStore::new(embedded)),
+        Ok(embedded) => Ok(embedded),
         Err(error @ StoreError::InUse { .. }) => Err(Refused::because(error).into()),
         Err(error) => Err(error.into()),
     }

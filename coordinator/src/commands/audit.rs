@@ -1,10 +1,10 @@
 //! `coordinator audit`.
 
-use cli::Failure;
+use cli::{Failure, Refused};
 use proto::v1;
 use serde_json::Value;
 
-use super::{StoppedRun, call_failed, connect};
+use super::{StoredRun, call_failed, connect};
 use crate::args::AuditArgs;
 use crate::audit::audit_run;
 
@@ -13,10 +13,13 @@ use crate::audit::audit_run;
 /// # Errors
 /// If there are violations; if the run cannot be read.
 pub async fn audit(args: AuditArgs) -> Result<(), Failure> {
-    let report = match (&args.subject.state_dir, &args.subject.coordinator) {
-        (Some(directory), _) => {
-            let run = StoppedRun::open(directory)?;
-            let report = audit_run(&run.store, &run.packed, &run.config)?;
+    let stored = StoredRun::open(&args.subject).await?;
+    let report = match (stored, &args.subject.coordinator) {
+        (Some(run), _) => {
+            let packed = run.packed.ok_or_else(|| {
+                Refused::new("add the --state-dir that holds the run's packed pages")
+            })?;
+            let report = audit_run(&run.store, &packed, &run.config)?;
             serde_json::to_value(report)?
         }
         (None, Some(address)) => {

@@ -1,22 +1,24 @@
-//! What a person asks: of a running coordinator, or of the state of one that
-//! has stopped.
+//! What a person asks: of a running coordinator, or of the state that it keeps.
 
 mod audit;
+mod backup;
+mod restore;
 mod status;
 mod steps;
-
-use std::path::Path;
 
 use cli::{Exit, Failure, OrExit as _, Refused};
 use client::{Address, ConnectOptions, Connection};
 
 pub use audit::audit;
+pub use backup::backup;
+pub use restore::restore;
 pub use status::status;
 pub use steps::steps;
 
+use crate::args::SubjectArgs;
 use crate::packed::PackedPages;
 use crate::plan::{StateDir, open_store};
-use crate::store::RunStore;
+use crate::store::{Etcd, RunStore};
 
 async fn connect(address: &Address) -> Result<Connection, Failure> {
     client::connect(address, &ConnectOptions::default())
@@ -33,31 +35,49 @@ fn call_failed(status: tonic::Status) -> Failure {
     Failure::new(exit, anyhow::anyhow!("{}", status.message()))
 }
 
-/// The state of a coordinator that has stopped.
-struct StoppedRun {
+/// A run whose records are read where they are kept.
+struct StoredRun {
     store: RunStore,
-    packed: PackedPages,
+    /// `None` where no `--state-dir` says where they are.
+    packed: Option<PackedPages>,
     config: run::RunConfig,
 }
 
-impl StoppedRun {
-    fn open(directory: &Path) -> Result<StoppedRun, Failure> {
-        let state_dir = StateDir(directory);
-        let nothing = || {
-            Refused::new(format!(
-                "--state-dir {}: there is no run",
-                directory.display()
-            ))
+impl StoredRun {
+    /// The run that the flags name; `None` if they name a running coordinator.
+    async fn open(subject: &SubjectArgs) -> Result<Option<StoredRun>, Failure> {
+        let etcd = subject.store.etcd_config()?;
+        let state_dir = subject.state_dir.as_deref().map(StateDir);
+        let (store, place) = match (etcd, &state_dir) {
+            (Some(config), _) => {
+                let etcd = Etcd::connect(&config).await.or_exit(Exit::Unreachable)?;
+                (RunStore::new(etcd.reader()), "--store".to_owned())
+            }
+            (None, Some(state_dir)) => {
+                let place = format!("--state-dir {}", state_dir.0.display());
+                if !state_dir.store().exists() {
+                    return Err(no_run(&place).into());
+                }
+                (open_store(state_dir)?, place)
+            }
+            (None, None) if subject.store.store.is_some() => {
+                return Err(Refused::new("--store redb: add its --state-dir").into());
+            }
+            (None, None) => return Ok(None),
         };
-        if !state_dir.store().exists() {
-            return Err(nothing().into());
-        }
-        let store = open_store(&state_dir)?;
-        let record = store.run()?.ok_or_else(nothing)?;
-        Ok(StoppedRun {
+        let record = store.run()?.ok_or_else(|| no_run(&place))?;
+        let packed = match &state_dir {
+            Some(state_dir) => Some(PackedPages::open(&state_dir.packed())?),
+            None => None,
+        };
+        Ok(Some(StoredRun {
             store,
-            packed: PackedPages::open(&state_dir.packed())?,
+            packed,
             config: record.config,
-        })
+        }))
     }
+}
+
+fn no_run(place: &str) -> Refused {
+    Refused::new(format!("{place}: there is no run"))
 }

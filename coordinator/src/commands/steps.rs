@@ -4,7 +4,7 @@ use cli::Failure;
 use proto::v1;
 use serde_json::{Value, json};
 
-use super::{StoppedRun, call_failed, connect};
+use super::{StoredRun, call_failed, connect};
 use crate::args::StepsArgs;
 
 /// Prints the steps of the surviving lineage.
@@ -12,8 +12,7 @@ use crate::args::StepsArgs;
 /// # Errors
 /// If the coordinator cannot be reached, or its state cannot be read.
 pub async fn steps(args: StepsArgs) -> Result<(), Failure> {
-    if let Some(directory) = &args.subject.state_dir {
-        let run = StoppedRun::open(directory)?;
+    if let Some(run) = StoredRun::open(&args.subject).await? {
         let steps = run.store.lineage_steps(args.from, u64::MAX)?;
         print_all(steps.iter().map(v1::StepReport::from), args.json);
         return Ok(());

@@ -87,6 +87,8 @@ pub enum RefusalKind {
     Invalid,
     /// The caller's world is not this one's, or it must do something first.
     Precondition,
+    /// The caller has to begin again: join, and open another session.
+    Again,
 }
 
 impl Refusal {
@@ -96,6 +98,10 @@ impl Refusal {
 
     pub(super) fn precondition(message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::Precondition, message)
+    }
+
+    pub(super) fn again(message: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Again, message)
     }
 
     fn new(kind: RefusalKind, message: impl Into<String>) -> Refusal {

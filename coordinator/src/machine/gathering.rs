@@ -14,6 +14,14 @@ use crate::records::{KeptGeneration, Record, WorkerId};
 /// Rows of the page table that go into one message.
 const ROWS_PER_MESSAGE: usize = 4096;
 
+/// What keeps a generation from being formed.
+enum Obstacle {
+    /// Nothing that is worth a word: it is over in a moment.
+    Moment,
+    /// Something that people should know, in words.
+    Wait(String),
+}
+
 impl Machine {
     /// Forms the next generation if nothing is in its way; otherwise says what
     /// is.
@@ -23,7 +31,8 @@ impl Machine {
         }
         match self.next_members() {
             Ok(members) => self.form(&members),
-            Err(reason) => self.wait_for(&reason),
+            Err(Obstacle::Moment) => {}
+            Err(Obstacle::Wait(reason)) => self.wait_for(&reason),
         }
     }
 
@@ -36,19 +45,19 @@ impl Machine {
         }
     }
 
-    fn next_members(&mut self) -> Result<Vec<Candidate>, String> {
+    fn next_members(&mut self) -> Result<Vec<Candidate>, Obstacle> {
         let candidates = self.candidates();
         let patience = self.settings.abort_ms;
-        if let Some(worker) = self.members.returning(self.now, patience) {
-            return Err(format!("waiting for worker {worker} to be ready again"));
+        if self.members.returning(self.now, patience) {
+            return Err(Obstacle::Moment);
         }
         if let Some(predecessor) = self.predecessor {
             if self.now < predecessor.safe_at {
-                return Err(format!(
+                return Err(Obstacle::Wait(format!(
                     "waiting until the lease of generation {} has run out, for none of its members \
                      has come back to say that it is over",
                     predecessor.number
-                ));
+                )));
             }
             self.bury(predecessor.number);
         }
@@ -59,12 +68,13 @@ impl Machine {
             preparing: self.preparing_workers(candidates.len()),
             set_aside: self.workers_set_aside(),
         };
-        let members = choose_members(candidates, wanted, seats, &others, usable)?;
+        let members = choose_members(candidates, wanted, seats, &others, usable);
+        let members = members.map_err(Obstacle::Wait)?;
         if let Some(member) = members.iter().find(|member| self.owes_reports(member)) {
-            return Err(format!(
+            return Err(Obstacle::Wait(format!(
                 "waiting for reports of the steps that worker {} has applied",
                 member.worker
-            ));
+            )));
         }
         Ok(members)
     }
@@ -183,6 +193,7 @@ impl Machine {
             self.checkpoints.latest(),
             self.checkpoints.initial(),
         );
+        self.compare_survivors(members);
         let number = self.highest_generation.saturating_add(1);
         let parent = self.generations.last().map(|g| g.record.number);
         let workers: Vec<WorkerId> = members.iter().map(|m| m.worker.clone()).collect();
@@ -240,6 +251,29 @@ impl Machine {
             }
             self.send(worker, Message::Form(form.clone()));
             self.send_rows(worker, base.page.ordinal);
+        }
+    }
+
+    /// An all-reduce that finished anywhere had everyone's input, so survivors
+    /// of one generation are at most one step apart.
+    fn compare_survivors(&mut self, members: &[Candidate]) {
+        let newest = self.generations.last().map(|g| g.record.number);
+        let survivors = members
+            .iter()
+            .filter(|m| newest == Some(m.applied.generation));
+        let step = |m: &&Candidate| m.applied.cursor.map_or(0, |cursor| cursor.step);
+        let Some(first) = survivors.clone().max_by_key(step) else {
+            return;
+        };
+        let last = survivors.min_by_key(step).unwrap_or(first);
+        let (ahead, behind) = (step(&first), step(&last));
+        if ahead > behind + 1 {
+            let what = format!(
+                "has applied {ahead} steps and worker {} only {behind} in one generation: they \
+                 were not one cluster",
+                last.worker
+            );
+            self.fault(&first.worker.clone(), what);
         }
     }
 

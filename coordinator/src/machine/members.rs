@@ -86,15 +86,13 @@ impl Members {
         self.sessions.get(&session)
     }
 
-    /// A worker that has left a generation less than `patience` ago and is on
-    /// its way to being ready: the next one may build on its state.
-    pub(super) fn returning(&self, now: Millis, patience: Millis) -> Option<&WorkerId> {
-        let mut connected = self.connected();
-        let returning = connected.find(|(_, member)| {
+    /// Whether a worker has left a generation less than `patience` ago and is
+    /// on its way to being ready: the next one may build on its state.
+    pub(super) fn returning(&self, now: Millis, patience: Millis) -> bool {
+        self.connected().any(|(_, member)| {
             let due = |since: Millis| member.draining.is_none() && now < since + patience;
             matches!(member.standing, Standing::Returning { since } if due(since))
-        });
-        returning.map(|(worker, _)| worker)
+        })
     }
 
     /// The name that a joining worker gets: the one it asks for, or that with

@@ -206,6 +206,7 @@ impl Machine {
         self.lose_silent_workers();
         self.expire_generation_deadline();
         self.expect_stragglers();
+        self.expire_missing_reports();
         self.readmit_workers();
         self.expire_page_leases();
     }

@@ -5,13 +5,17 @@ use std::collections::{BTreeMap, VecDeque};
 use ledger::Cursor;
 
 use super::Machine;
-use super::event::World;
+use super::event::{Millis, World};
+use super::generation::Leave;
 use super::happening::Happening;
 use super::history::History;
 use crate::records::{Evaluation, Record, Reported, WorkerId};
 
 /// Steps over which speed is measured, and repeated reports are compared.
 const RECENT: usize = 64;
+/// For how many times the grace of a returning worker a missing report is
+/// waited for.
+const REPORT_GRACES: Millis = 10;
 /// Reports held back for an earlier one that is still missing.
 const HELD_BACK: usize = 4096;
 
@@ -24,6 +28,8 @@ pub(super) struct Reports {
     recent: VecDeque<Reported>,
     /// Steps after it that wait for those in between.
     early: BTreeMap<u64, Reported>,
+    /// Since when there are any.
+    early_since: Option<Millis>,
     /// The running epoch's loss and tokens, as far as they were seen.
     epoch: EpochLoss,
     last_evaluation: Option<Evaluation>,
@@ -55,6 +61,7 @@ impl Reports {
             reported: history.reported(),
             recent: VecDeque::new(),
             early: BTreeMap::new(),
+            early_since: None,
             epoch: EpochLoss::default(),
             last_evaluation: evaluations.max_by_key(|e| e.cursor.step).copied(),
         };
@@ -81,6 +88,7 @@ impl Reports {
     /// steps.
     pub(super) fn begin_at(&mut self, base: Cursor) {
         self.early.clear();
+        self.early_since = None;
         self.reported = base;
         self.recent.retain(|r| r.report.step.number < base.step);
         let epoch = self
@@ -195,6 +203,7 @@ impl Machine {
             Taken::Early if self.reports.early.len() < HELD_BACK => {
                 let number = reported.report.step.number;
                 self.reports.early.insert(number, reported);
+                self.reports.early_since.get_or_insert(self.now);
                 return;
             }
             Taken::Early => return,
@@ -206,6 +215,23 @@ impl Machine {
                 Taken::Contradicts(what) => return self.fault(worker, what),
                 Taken::Known | Taken::Early => break,
             }
+        }
+        if self.reports.early.is_empty() {
+            self.reports.early_since = None;
+        }
+    }
+
+    /// Goes back to what is known, when steps in between stay unreported: what
+    /// comes after them could not be proved, however long it went on.
+    pub(super) fn expire_missing_reports(&mut self) {
+        let patience = REPORT_GRACES * self.settings.reports_grace_ms;
+        let expired = |since: Millis| self.now >= since + patience;
+        if self.reports.early_since.is_some_and(expired) {
+            let reason = format!(
+                "nobody reported step {}, and others are known after it",
+                self.reports.reported.step
+            );
+            self.leave(Leave::Now, reason);
         }
     }
 

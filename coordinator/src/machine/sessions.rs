@@ -49,7 +49,7 @@ impl Machine {
 
     pub(super) fn on_session_opened(&mut self, session: SessionId, worker: &WorkerId) {
         if self.members.get(worker).is_none() {
-            let refusal = Refusal::precondition(format!("worker {worker} has to join first"));
+            let refusal = Refusal::again(format!("worker {worker} has to join first"));
             self.effects.push(Effect::Close { session, refusal });
             return;
         }
@@ -73,7 +73,7 @@ impl Machine {
 
     /// Ends a session from this side.
     pub(super) fn drop_session(&mut self, session: SessionId, reason: &str) {
-        let refusal = Refusal::precondition(format!("the session was closed: {reason}"));
+        let refusal = Refusal::again(format!("the session was closed: {reason}"));
         self.effects.push(Effect::Close { session, refusal });
         self.end_session(session, reason);
     }

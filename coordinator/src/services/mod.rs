@@ -71,6 +71,7 @@ impl Shared {
 pub(crate) fn refused(refusal: &Refusal) -> Status {
     match refusal.kind {
         RefusalKind::Invalid => Status::invalid_argument(&refusal.message),
+        RefusalKind::Again => Status::aborted(&refusal.message),
         RefusalKind::Precondition => Status::failed_precondition(&refusal.message),
     }
 }

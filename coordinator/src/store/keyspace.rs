@@ -1,5 +1,7 @@
 //! A sorted map of bytes with atomic, durable batches.
 
+use std::sync::Arc;
+
 use super::StoreError;
 
 /// A key and its value.
@@ -13,7 +15,8 @@ pub trait Keyspace: Send + Sync + 'static {
     /// If it cannot be read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Every pair with `from <= key < to`, in key order.
+    /// Every pair with `from <= key < to`, in key order, as of one moment: of a
+    /// batch that is committed meanwhile all is in it or nothing.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -22,8 +25,23 @@ pub trait Keyspace: Send + Sync + 'static {
     /// Applies a batch, all or none, and returns when it is durable.
     ///
     /// # Errors
-    /// If it is not; then nothing of it is visible.
+    /// If it is not; then nothing of it is visible, unless the error is
+    /// [`StoreError::Uncertain`].
     fn commit(&self, batch: Batch) -> Result<(), StoreError>;
+}
+
+impl<K: Keyspace + ?Sized> Keyspace for Arc<K> {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        (**self).get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8]) -> Result<Vec<Pair>, StoreError> {
+        (**self).scan(from, to)
+    }
+
+    fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        (**self).commit(batch)
+    }
 }
 
 /// Changes that belong together; a later one of the same key wins.

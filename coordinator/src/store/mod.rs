@@ -1,8 +1,8 @@
 //! What survives the coordinator's process.
 //!
 //! The mental model: a [`Keyspace`] is a sorted map of bytes with atomic,
-//! durable batches; an embedded database is one, and a cluster of etcd could
-//! be another. [`RunStore`] gives it the run's words: it writes [`Record`]s
+//! durable batches: [`Embedded`] is one in a file, and [`Etcd`] gives others, to
+//! readers and to the one that leads. [`RunStore`] gives it the run's words: it writes [`Record`]s
 //! and reads the [`History`](crate::machine::History) that a state machine continues from.
 //!
 //! Architecture invariant: a batch is durable as a whole or not at all, and
@@ -13,12 +13,14 @@
 
 mod embedded;
 mod error;
+mod etcd;
+mod frozen;
 mod history;
 mod keys;
 mod keyspace;
 mod run_record;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 
@@ -29,6 +31,11 @@ use serde::{Deserialize, Serialize};
 
 pub use embedded::Embedded;
 pub use error::StoreError;
+pub use etcd::{
+    Etcd, EtcdConfig, EtcdReader, EtcdUrl, FencedEtcd, LeaderInfo, Leadership, StoreUrl,
+    StoreUrlError,
+};
+pub use frozen::Frozen;
 pub use keyspace::{Batch, Keyspace, Pair};
 pub use run_record::RunRecord;
 

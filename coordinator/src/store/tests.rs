@@ -1,4 +1,6 @@
-//! What every keyspace must keep, shown on the embedded one.
+//! What a store must keep: all of them (`conformance`), and the embedded one.
+
+mod conformance;
 
 use ledger::{
     Cursor, FedDigest, GenerationRecord, Ordinal, PageDigest, PageId, PageRow, PageStart, Slot,
@@ -12,14 +14,14 @@ fn open(folder: &tempfile::TempDir) -> RunStore {
     RunStore::new(Embedded::open(&folder.path().join("ledger.redb")).unwrap())
 }
 
-fn start_of(ordinal: u64) -> PageStart {
+pub(crate) fn start_of(ordinal: u64) -> PageStart {
     PageStart {
         ordinal: Ordinal(ordinal),
         position: 10 * ordinal,
     }
 }
 
-fn generation(number: u64, base: u64) -> Record {
+pub(crate) fn generation(number: u64, base: u64) -> Record {
     Record::Generation(KeptGeneration {
         record: GenerationRecord {
             number,
@@ -38,7 +40,7 @@ fn generation(number: u64, base: u64) -> Record {
     })
 }
 
-fn step(generation: u64, number: u64) -> Reported {
+pub(crate) fn step(generation: u64, number: u64) -> Reported {
     Reported {
         report: StepReport {
             generation,
@@ -67,7 +69,7 @@ fn step(generation: u64, number: u64) -> Reported {
     }
 }
 
-fn checkpoint() -> Checkpoint {
+pub(crate) fn checkpoint() -> Checkpoint {
     let cursor = Cursor::start();
     Checkpoint {
         id: CheckpointId::of(0, 1),
@@ -91,84 +93,24 @@ fn checkpoint() -> Checkpoint {
     }
 }
 
-#[test]
-fn everything_is_read_back_after_reopening() {
-    let folder = tempfile::tempdir().unwrap();
-    let row = |page| PageRow::Packed {
-        page: PageId(page),
-        sequences: 3,
-        digest: PageDigest([page as u8; 32]),
-        dropped_tokens: 9,
+/// A run on a small data set.
+pub(crate) fn run_record() -> RunRecord {
+    let args = run::RunArgs {
+        preset: Some("gpt2-nano".to_owned()),
+        ..run::RunArgs::default()
     };
-    let skipped = PageRow::Skipped {
-        page: PageId(2),
-        reason: "too big".to_owned(),
+    let dataset = run::Dataset {
+        source: run::Source::Files {
+            path: "/data/corpus".to_owned(),
+            column: "content".to_owned(),
+            revision: "5eed".to_owned(),
+        },
+        rows: 9_950,
+        tokenizer: "gpt2 5eed".to_owned(),
+        vocabulary: 50_257,
     };
-    let evaluation = checkpoint().evaluation.unwrap();
-    open(&folder)
-        .commit(&[
-            Record::Term(3),
-            generation(1, 0),
-            Record::Row(Slot::Training(Ordinal(300)), row(1)),
-            Record::Row(Slot::Training(Ordinal(2)), skipped.clone()),
-            Record::Row(Slot::Evaluation(0), row(3)),
-            Record::Step(step(1, 0)),
-            Record::Step(step(1, 1)),
-            Record::Evaluation(1, evaluation),
-            Record::Checkpoint(checkpoint()),
-            Record::Complete(Cursor::start()),
-        ])
-        .unwrap();
-
-    let store = open(&folder);
-    let history = store.history().unwrap();
-    assert_eq!(history.term, 3);
-    assert_eq!(history.generations.len(), 1);
-    assert_eq!(history.steps, [step(1, 0), step(1, 1)]);
-    assert_eq!(history.evaluations, [(1, evaluation)]);
-    assert_eq!(history.checkpoints, [checkpoint()]);
-    assert_eq!(history.complete, Some(Cursor::start()));
-    assert_eq!(
-        store.row(Slot::Training(Ordinal(2))).unwrap(),
-        Some(skipped)
-    );
-    assert_eq!(store.row(Slot::Training(Ordinal(3))).unwrap(), None);
-    let slots: Vec<Slot> = store
-        .rows()
-        .unwrap()
-        .into_iter()
-        .map(|(slot, _)| slot)
-        .collect();
-    let expected = [
-        Slot::Evaluation(0),
-        Slot::Training(Ordinal(2)),
-        Slot::Training(Ordinal(300)),
-    ];
-    assert_eq!(slots, expected);
-}
-
-#[test]
-fn steps_follow_the_surviving_lineage() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    let steps = [(1, 0), (1, 1), (1, 2), (2, 1), (2, 2), (2, 3)];
-    let mut records = vec![generation(1, 0), generation(2, 1)];
-    records.extend(steps.map(|(generation, number)| Record::Step(step(generation, number))));
-    store.commit(&records).unwrap();
-    let surviving = store.lineage_steps(0, u64::MAX).unwrap();
-    assert_eq!(surviving, [step(1, 0), step(2, 1), step(2, 2), step(2, 3)]);
-    assert_eq!(store.lineage_steps(1, 3).unwrap(), [step(2, 1), step(2, 2)]);
-    assert_eq!(store.all_steps().unwrap().len(), steps.len());
-    assert_eq!(store.history().unwrap().reported().step, 4);
-}
-
-#[test]
-fn a_forgotten_checkpoint_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    store.commit(&[Record::Checkpoint(checkpoint())]).unwrap();
-    store.forget_checkpoint(&checkpoint().id).unwrap();
-    assert_eq!(store.checkpoints().unwrap(), []);
+    let settings = args.settings(2, None).unwrap();
+    RunRecord::new(settings.with_data("first", dataset).unwrap())
 }
 
 #[test]
@@ -180,12 +122,4 @@ fn two_coordinators_cannot_share_a_store() {
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(error.to_string().contains("--state-dir"), "{error}");
     drop(first);
-}
-
-#[test]
-fn an_empty_store_has_no_run_and_no_history() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = open(&folder);
-    assert_eq!(store.run().unwrap(), None);
-    assert_eq!(store.history().unwrap(), crate::machine::History::default());
 }

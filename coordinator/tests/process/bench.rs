@@ -166,6 +166,12 @@ impl Bench {
         fs::read_to_string(self.path("log")).unwrap_or_default()
     }
 
+    /// What comes of a subcommand.
+    pub(crate) fn command_output(&self, arguments: &[&str]) -> Output {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        self.command(&arguments).output().unwrap()
+    }
+
     /// What a subcommand prints as JSON about the stopped run, and whether it
     /// succeeded.
     pub(crate) fn ask(&self, arguments: &[&str]) -> (Value, bool) {

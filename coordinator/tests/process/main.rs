@@ -9,6 +9,7 @@ mod bench;
 mod loading;
 mod publishing;
 mod refusals;
+mod store;
 mod training;
 mod uploads;
 mod worker;

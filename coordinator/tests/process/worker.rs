@@ -131,7 +131,7 @@ impl FakeWorker {
             let message = tokio::select! {
                 message = self.incoming.message() => message,
                 _ = heart.tick() => {
-                    let heartbeat = v1::Heartbeat { phase: v1::Phase::Ready.into(), cursor: None };
+                    let heartbeat = v1::Heartbeat { phase: v1::Phase::Ready.into(), ..Default::default() };
                     self.say(Body::Heartbeat(heartbeat)).await;
                     continue;
                 }

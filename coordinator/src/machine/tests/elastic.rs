@@ -4,7 +4,8 @@ use std::num::NonZeroU32;
 
 use super::sim::{Sim, settings};
 use crate::machine::{
-    Activity, FromWorker, Happening, Message, Millis, SetAside, Settings, Straggling, World,
+    Activity, FromWorker, Happening, Message, Millis, Refusal, RefusalKind, SetAside, Settings,
+    Straggling, World,
 };
 use crate::records::StepTimes;
 
@@ -199,6 +200,28 @@ fn a_generation_outlives_its_coordinator() {
 }
 
 #[test]
+fn steps_after_one_that_nobody_reports_are_given_up() {
+    let mut sim = stepping(elastic(), 2);
+    for worker in [0, 1] {
+        sim.workers[worker].unacknowledged.clear();
+    }
+    assert!(sim.step(false));
+    for worker in [0, 1] {
+        sim.workers[worker].unacknowledged.clear();
+    }
+    assert!(sim.step(true));
+    assert_eq!(sim.machine.status().cursor.step, 3, "the fourth is missing");
+    for _ in 0..340 {
+        pass(&mut sim, 100);
+    }
+    assert_eq!(generation(&sim), 2);
+    let reason = &sim.durable.generations[&2].reason;
+    assert!(reason.contains("nobody reported step 3"), "{reason}");
+    sim.run_to_the_end();
+    assert!(sim.audit().is_clean());
+}
+
+#[test]
 fn a_member_that_does_not_come_back_to_a_new_coordinator_is_lost() {
     let mut sim = stepping(elastic(), 2);
     sim.restart_coordinator();
@@ -282,6 +305,8 @@ fn a_member_that_is_stopped_is_left_behind_before_its_lease_runs_out() {
         sim.workers[0].session.is_none(),
         "it hears of it when it goes on"
     );
+    let may_come_back = |refusal: &Refusal| refusal.kind == RefusalKind::Again;
+    assert!(sim.closed.iter().all(may_come_back) && sim.closed.len() == 1);
 }
 
 #[test]

@@ -36,6 +36,8 @@ pub(super) struct Sim {
     pub(super) durable: Durable,
     pub(super) answers: BTreeMap<RequestId, Result<Answer, Refusal>>,
     pub(super) told: Vec<Happening>,
+    /// Sessions that the machine closed, with the reason.
+    pub(super) closed: Vec<Refusal>,
     /// What every step is reported to take.
     pub(super) step_times: StepTimes,
     pub(super) exit: Option<Outcome>,
@@ -93,6 +95,7 @@ impl Sim {
             durable: Durable::default(),
             answers: BTreeMap::new(),
             told: Vec::new(),
+            closed: Vec::new(),
             step_times: StepTimes::default(),
             exit: None,
             assigned: BTreeMap::new(),
@@ -176,7 +179,8 @@ impl Sim {
                 Effect::Reply { request, answer } => {
                     self.answers.insert(request, answer);
                 }
-                Effect::Close { session, .. } => {
+                Effect::Close { session, refusal } => {
+                    self.closed.push(refusal);
                     for worker in &mut self.workers {
                         if worker.session == Some(session) {
                             worker.session = None;
