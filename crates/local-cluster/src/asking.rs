@@ -60,10 +60,16 @@ impl Cluster {
     /// # Errors
     /// [`Error::Output`].
     pub fn status(&self) -> Result<serde_json::Value, Error> {
-        self.ask(
-            "coordinator",
-            ["status", "--json", "--coordinator", self.address()],
-        )
+        self.status_of(self.address())
+    }
+
+    /// What the running coordinator at an address says about itself.
+    ///
+    /// # Errors
+    /// [`Error::Output`].
+    pub fn status_of(&self, address: &str) -> Result<serde_json::Value, Error> {
+        let arguments = ["status", "--json", "--coordinator", address];
+        self.ask("coordinator", arguments)
     }
 
     /// What the publisher printed when it ended.
@@ -79,6 +85,7 @@ impl Cluster {
         let mut arguments: Vec<OsString> = arguments.map(OsString::from).into();
         arguments.push("--state-dir".into());
         arguments.push(self.state_dir().into());
+        arguments.extend(self.store_flags());
         arguments
     }
 

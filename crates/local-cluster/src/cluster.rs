@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::again::Repeatable;
+use crate::several::Standby;
 use crate::traces::{self, Sockets};
-use crate::{Binaries, Error, Network, Process, wait_until};
+use crate::{Binaries, Error, EtcdServer, Network, Process, wait_until};
 
 /// How long a coordinator may take until it serves. It hashes local data first.
-const COORDINATOR_START: Duration = Duration::from_secs(60);
+pub(crate) const COORDINATOR_START: Duration = Duration::from_secs(60);
 
 /// A cluster in one folder, which holds logs, state and caches.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub struct Cluster {
     coordinator: Option<Process>,
     workers: Vec<Process>,
     publisher: Option<Process>,
+    /// Coordinators other than the first.
+    pub(crate) standbys: Vec<Standby>,
+    /// The store that they share.
+    pub(crate) etcd: Option<EtcdServer>,
     pub(crate) repeatable: Repeatable,
     pub(crate) sockets: Sockets,
     // After the processes, which live in it.
@@ -50,6 +55,8 @@ impl Cluster {
             coordinator: None,
             workers: Vec::new(),
             publisher: None,
+            standbys: Vec::new(),
+            etcd: None,
             repeatable: Repeatable::default(),
             sockets: Sockets::default(),
             network: None,
@@ -165,6 +172,7 @@ impl Cluster {
             .arg(&address_file)
             .arg("--state-dir")
             .arg(self.state_dir())
+            .args(self.store_flags())
             .args(flags);
         let mut process = Process::start("coordinator", &mut command, &self.folder)?;
         self.address = wait_until("the coordinator to serve", COORDINATOR_START, || {
@@ -201,7 +209,7 @@ impl Cluster {
         let mut command = self.command_as(name, "worker")?;
         let coordinator = match &mut self.network {
             Some(network) => network.way(name, &self.address)?,
-            None => self.address.clone(),
+            None => self.addresses(),
         };
         command
             .args(["--coordinator", &coordinator, "--name", name])
@@ -280,6 +288,7 @@ impl Cluster {
         self.workers
             .iter_mut()
             .chain(&mut self.publisher)
+            .chain(self.standbys.iter_mut().map(|standby| &mut standby.process))
             .chain(&mut self.coordinator)
     }
 
@@ -331,10 +340,10 @@ impl Cluster {
     /// ended with an error.
     pub fn stop(&mut self, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
+        let mut first_error = self.stop_standbys(limit).err();
         for process in self.processes() {
             process.signal(Signal::TERM)?;
         }
-        let mut first_error = None;
         for process in self.processes() {
             let left = deadline.saturating_duration_since(Instant::now());
             if let Err(error) = process.wait(left) {

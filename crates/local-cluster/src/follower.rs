@@ -20,12 +20,15 @@ pub struct Seen {
     pub at: Instant,
     /// The step.
     pub step: Step,
+    /// Over which connection, counted from 1.
+    pub connection: u64,
 }
 
 /// Follows `coordinator steps --follow`, over the coordinator's restarts.
 #[derive(Debug)]
 pub struct Follower {
     lines: Option<Lines>,
+    connections: u64,
     tried: Option<Instant>,
     seen: Vec<Seen>,
     known: BTreeSet<(u64, u64)>,
@@ -37,6 +40,7 @@ impl Follower {
     pub fn new() -> Self {
         Self {
             lines: None,
+            connections: 0,
             tried: None,
             seen: Vec::new(),
             known: BTreeSet::new(),
@@ -69,14 +73,26 @@ impl Follower {
         }
     }
 
+    /// Gives up the connection that there is: whoever leads now is to be asked.
+    pub fn reconnect(&mut self) {
+        self.lines = None;
+    }
+
+    /// How many connections there were.
+    #[must_use]
+    pub fn connections(&self) -> u64 {
+        self.connections
+    }
+
     fn connect(&mut self, cluster: &Cluster) -> Result<(), Error> {
+        self.connections += 1;
         self.tried = Some(Instant::now());
         let next = self.seen.last().map_or(0, |seen| seen.step.number + 1);
         let from = next.saturating_sub(OVERLAP).to_string();
         let mut command = cluster.command("coordinator");
         command
             .args(["steps", "--follow", "--json", "--from", &from])
-            .args(["--coordinator", cluster.address()])
+            .args(["--coordinator", &cluster.addresses()])
             .stderr(Stdio::null());
         self.lines = Some(Lines::of("coordinator steps", &mut command)?);
         Ok(())
@@ -84,7 +100,11 @@ impl Follower {
 
     fn take(&mut self, at: Instant, step: Step) {
         if self.known.insert((step.generation, step.number)) {
-            self.seen.push(Seen { at, step });
+            self.seen.push(Seen {
+                at,
+                step,
+                connection: self.connections,
+            });
         }
     }
 

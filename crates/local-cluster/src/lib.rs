@@ -31,6 +31,7 @@ mod network;
 mod poll;
 mod process;
 mod reports;
+mod several;
 mod traces;
 
 pub use binaries::Binaries;

@@ -84,9 +84,11 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 fn kind(name: &str) -> Result<Kind, String> {
-    let found = Kind::ALL.into_iter().find(|kind| kind.name() == name);
+    let found = Kind::ONE_COORDINATOR
+        .into_iter()
+        .find(|kind| kind.name() == name);
     found.ok_or_else(|| {
-        let names = Kind::ALL.map(Kind::name).join(", ");
+        let names = Kind::ONE_COORDINATOR.map(Kind::name).join(", ");
         format!("there are {names}")
     })
 }
@@ -152,7 +154,7 @@ pub(crate) fn run(workspace: &Workspace, args: &ChaosArgs) -> anyhow::Result<()>
 
 fn faults(args: &ChaosArgs) -> impl Iterator<Item = Fault> + use<> {
     let kinds = match args.only.is_empty() {
-        true => Kind::ALL.to_vec(),
+        true => Kind::ONE_COORDINATOR.to_vec(),
         false => args.only.clone(),
     };
     Schedule::new(args.seed, &kinds, args.workers as usize, LEASE, CALM)

@@ -23,11 +23,21 @@ pub enum Kind {
     PauseCoordinator,
     /// The coordinator's cable is cut, and mended later.
     CutCoordinator,
+    /// Of several coordinators, the one that leads is killed, and started again
+    /// when another leads.
+    KillLeader,
+    /// Of several coordinators, the one that leads stops, and goes on later.
+    PauseLeader,
+    /// The store that coordinators share is killed, and started again later.
+    KillStore,
+    /// The store that coordinators share stops, and goes on later.
+    PauseStore,
 }
 
 impl Kind {
-    /// Every one.
-    pub const ALL: [Self; 7] = [
+    /// Those that can happen to a cluster with one coordinator, in a network
+    /// that can be cut.
+    pub const ONE_COORDINATOR: [Self; 7] = [
         Self::KillWorker,
         Self::PauseWorker,
         Self::CutWorker,
@@ -35,6 +45,17 @@ impl Kind {
         Self::KillCoordinator,
         Self::PauseCoordinator,
         Self::CutCoordinator,
+    ];
+
+    /// Those that can happen to a cluster whose coordinators share a store.
+    pub const SEVERAL_COORDINATORS: [Self; 7] = [
+        Self::KillWorker,
+        Self::PauseWorker,
+        Self::DrainWorker,
+        Self::KillLeader,
+        Self::PauseLeader,
+        Self::KillStore,
+        Self::PauseStore,
     ];
 
     /// Its name in reports: `kill-worker`.
@@ -48,6 +69,10 @@ impl Kind {
             Self::KillCoordinator => "kill-coordinator",
             Self::PauseCoordinator => "pause-coordinator",
             Self::CutCoordinator => "cut-coordinator",
+            Self::KillLeader => "kill-leader",
+            Self::PauseLeader => "pause-leader",
+            Self::KillStore => "kill-store",
+            Self::PauseStore => "pause-store",
         }
     }
 
@@ -58,6 +83,13 @@ impl Kind {
             self,
             Self::KillWorker | Self::PauseWorker | Self::CutWorker | Self::DrainWorker
         )
+    }
+
+    /// Whether others can make good what was done while it lasts; then recovery
+    /// counts from the fault, otherwise from when it was undone.
+    #[must_use]
+    pub fn leaves_someone_who_can(self) -> bool {
+        self.strikes_worker() || matches!(self, Self::KillLeader | Self::PauseLeader)
     }
 }
 
@@ -141,7 +173,7 @@ mod tests {
 
     fn schedule(seed: u64) -> Vec<Fault> {
         let lease = Duration::from_secs(4);
-        Schedule::new(seed, &Kind::ALL, 3, lease, 12)
+        Schedule::new(seed, &Kind::ONE_COORDINATOR, 3, lease, 12)
             .take(200)
             .collect()
     }
@@ -155,7 +187,7 @@ mod tests {
     #[test]
     fn every_kind_victim_and_length_comes_up() {
         let faults = schedule(1);
-        for kind in Kind::ALL {
+        for kind in Kind::ONE_COORDINATOR {
             assert!(faults.iter().any(|fault| fault.kind == kind), "{kind}");
         }
         for victim in 0..3 {

@@ -19,6 +19,17 @@ pub enum Return {
     AfterRecovery,
 }
 
+/// Where things stood when a fault struck.
+struct Mark {
+    generation: u64,
+    /// Steps that were seen.
+    struck: usize,
+    /// The connection over which they were heard of.
+    connection: u64,
+    /// When the fault was undone.
+    undone: Instant,
+}
+
 /// Disturbs a cluster and watches it recover.
 pub struct Chaos<'a> {
     cluster: &'a mut Cluster,
@@ -112,7 +123,8 @@ impl<'a> Chaos<'a> {
     fn look_whether_whole(&mut self, generation: u64) {
         // A coordinator that is away does not answer; the next step is another
         // occasion.
-        let Ok(status) = self.cluster.status() else {
+        let leader = self.cluster.leader();
+        let Some(Ok(status)) = leader.map(|(_, address)| self.cluster.status_of(&address)) else {
             return;
         };
         let listed = status["workers"].as_array();
@@ -140,6 +152,7 @@ impl<'a> Chaos<'a> {
         let victim = self.workers[fault.victim % self.workers.len()].clone();
         self.cluster.note_ports();
         let struck = self.follower.seen().len();
+        let connection = self.follower.connections();
         let began = Instant::now();
         let generation = before.generation;
         let undone = match fault.kind {
@@ -169,14 +182,38 @@ impl<'a> Chaos<'a> {
                 self.cluster.coordinator()?.signal(Signal::CONT)?;
                 Instant::now()
             }
+            Kind::KillLeader | Kind::PauseLeader => {
+                self.strike_leader(fault, began, before.number)?
+            }
+            Kind::KillStore => {
+                self.cluster.store()?.kill();
+                self.outlast(began, fault.lasts)?;
+                self.cluster.store()?.restart()?;
+                Instant::now()
+            }
+            Kind::PauseStore => {
+                self.cluster.store()?.pause()?;
+                self.outlast(began, fault.lasts)?;
+                self.cluster.store()?.resume()?;
+                Instant::now()
+            }
             Kind::CutCoordinator => self.cut(crate::cluster::COORDINATOR, fault, began)?,
         };
-        let counted_from = if fault.kind.strikes_worker() {
+        let counted_from = if fault.kind.leaves_someone_who_can() {
             began
         } else {
             undone
         };
-        let next = self.next_step_after(fault, &victim, generation, struck, undone)?;
+        let next = self.next_step_after(
+            fault,
+            &victim,
+            &Mark {
+                generation,
+                struck,
+                connection,
+                undone,
+            },
+        )?;
         let since = |seen: &Seen| {
             seen.at
                 .saturating_duration_since(counted_from)
@@ -205,25 +242,57 @@ impl<'a> Chaos<'a> {
     /// The step that ends the measurement: the first of a later generation; or,
     /// where the generation need not end, the first that was reported after all
     /// was undone.
-    fn next_step_after(
-        &mut self,
-        fault: &Fault,
-        victim: &str,
-        generation: u64,
-        struck: usize,
-        undone: Instant,
-    ) -> Result<Seen, Error> {
-        let must_end = matches!(fault.kind, Kind::KillWorker | Kind::DrainWorker);
+    fn next_step_after(&mut self, fault: &Fault, victim: &str, mark: &Mark) -> Result<Seen, Error> {
         let what = match fault.kind.strikes_worker() {
             true => format!("a step after {} of {victim}", fault.kind),
             false => format!("a step after {}", fault.kind),
         };
+        let ends_it = |seen: &&Seen| match fault.kind {
+            Kind::KillWorker | Kind::DrainWorker => false,
+            // What another coordinator says came over another connection.
+            Kind::KillLeader | Kind::PauseLeader => seen.connection > mark.connection,
+            _ => seen.at > mark.undone,
+        };
         self.wait(&what, None, |chaos| {
-            let seen = &chaos.follower.seen()[struck..];
-            let later = seen.iter().find(|seen| seen.step.generation > generation);
-            let lived_on = || seen.iter().find(|seen| !must_end && seen.at > undone);
-            Ok(later.or_else(lived_on).cloned())
+            let seen = &chaos.follower.seen()[mark.struck..];
+            let later = seen
+                .iter()
+                .find(|seen| seen.step.generation > mark.generation);
+            Ok(later.or_else(|| seen.iter().find(ends_it)).cloned())
         })
+    }
+
+    /// Kills or stops whoever leads, and undoes it when another has led for a
+    /// step; a stopped one that nobody missed goes on in time.
+    fn strike_leader(
+        &mut self,
+        fault: &Fault,
+        began: Instant,
+        step: u64,
+    ) -> Result<Instant, Error> {
+        let led = self
+            .wait("a coordinator to lead", None, |chaos| {
+                Ok(chaos.cluster.leader())
+            })?
+            .0;
+        if fault.kind == Kind::PauseLeader {
+            self.cluster.coordinator_named(&led)?.signal(Signal::STOP)?;
+            self.follower.reconnect();
+            self.outlast(began, fault.lasts)?;
+            self.cluster.coordinator_named(&led)?.signal(Signal::CONT)?;
+            return Ok(Instant::now());
+        }
+        self.cluster.coordinator_named(&led)?.kill();
+        self.follower.reconnect();
+        self.wait("another coordinator to lead", Some(&led), |chaos| {
+            Ok(chaos
+                .follower
+                .last()
+                .filter(|seen| seen.step.number > step)
+                .map(drop))
+        })?;
+        self.cluster.start_coordinator_named_again(&led)?;
+        Ok(Instant::now())
     }
 
     fn cut(&mut self, machine: &str, fault: &Fault, began: Instant) -> Result<Instant, Error> {
@@ -297,15 +366,14 @@ impl<'a> Chaos<'a> {
     fn tend(&mut self, gone: Option<&str>) -> Result<(), Error> {
         self.follower.look(self.cluster)?;
         (self.look)(&self.follower)?;
-        self.cluster.coordinator()?.expect_running()?;
         let mut restarting = Vec::new();
-        for worker in self.cluster.workers() {
-            if gone == Some(worker.name()) {
+        for process in self.cluster.processes() {
+            if gone == Some(process.name()) {
                 continue;
             }
-            match worker.ended()?.map(|status| status.code()) {
-                Some(Some(RESTART)) => restarting.push(worker.name().to_owned()),
-                _ => worker.expect_running()?,
+            match process.ended()?.map(|status| status.code()) {
+                Some(Some(RESTART)) => restarting.push(process.name().to_owned()),
+                _ => process.expect_running()?,
             }
         }
         for name in restarting {

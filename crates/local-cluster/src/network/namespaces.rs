@@ -266,6 +266,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_next_network_removes_what_a_killed_process_left() {
+        let Ok(network) = Namespaces::new() else {
+            eprintln!("SKIPPED: no network namespaces are allowed here");
+            return;
+        };
+        let mut killed = Command::new("true").spawn().unwrap();
+        let orphan = format!("{PREFIX}-{}-0-{BRIDGE}", killed.id());
+        killed.wait().unwrap();
+        ip(&["netns", "add", &orphan]).unwrap();
+        let next = Namespaces::new().unwrap();
+        assert!(!names().any(|name| name == orphan));
+        // That of a process that lives is its own business.
+        assert_eq!(network.existing().len(), 1);
+        let own = next.name("");
+        drop(next);
+        assert!(!names().any(|name| name.starts_with(&own)));
+    }
+
+    #[test]
     fn only_our_own_names_have_an_owner() {
         assert_eq!(owner("peregrine-812-0-worker-1"), Some(812));
         assert_eq!(owner("peregrine-812-3-bridge"), Some(812));
