@@ -4,13 +4,16 @@ mod backup;
 mod store;
 
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::PathBuf;
 
 use chain::{Endpoint, Network};
 use clap::{Args, Parser, Subcommand};
 use client::Address;
 use run::RunArgs;
+
+use crate::checkpoints::CheckpointArgs;
+use crate::events::Kind;
 
 pub use backup::{BackupArgs, RestoreArgs};
 pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
@@ -47,6 +50,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Print the steps of the surviving lineage, oldest first.
     Steps(StepsArgs),
+    /// Print what happened in the run, oldest first.
+    Events(EventsArgs),
     /// Compare what was fed to the model with the pages; fails on any
     /// difference.
     Audit(AuditArgs),
@@ -119,6 +124,10 @@ pub struct LeadArgs {
     #[command(flatten)]
     pub data: DataArgs,
 
+    /// When checkpoints are taken, and how many are kept.
+    #[command(flatten)]
+    pub checkpoints: CheckpointArgs,
+
     /// How patient to be.
     #[command(flatten)]
     pub times: TimesArgs,
@@ -130,6 +139,15 @@ pub struct LeadArgs {
     /// Go on serving checkpoints when the run is complete, until stopped.
     #[arg(long, help_heading = "Cluster")]
     pub keep_serving: bool,
+
+    /// Events to keep; older ones are deleted.
+    #[arg(
+        long,
+        value_name = "N",
+        default_value = "200000",
+        help_heading = "Cluster"
+    )]
+    pub keep_events: NonZeroU64,
 }
 
 /// Weights to start from.
@@ -376,6 +394,35 @@ pub struct StepsArgs {
     pub follow: bool,
 
     /// Print one JSON array of objects.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `events`.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    /// Whom to ask.
+    #[command(flatten)]
+    pub subject: SubjectArgs,
+
+    /// Only the newest N events, of the kinds that are asked for.
+    #[arg(long, value_name = "N", conflicts_with = "from")]
+    pub last: Option<u64>,
+
+    /// The first event to print, by its sequence. [default: the oldest one kept]
+    #[arg(long, value_name = "SEQUENCE")]
+    pub from: Option<u64>,
+
+    /// Only events of this kind; given again, one more.
+    #[arg(long = "kind", value_name = "KIND")]
+    pub kinds: Vec<Kind>,
+
+    /// Print events as they come until the run is over, across restarts of the
+    /// coordinator.
+    #[arg(long, conflicts_with_all = ["state_dir", "store"])]
+    pub follow: bool,
+
+    /// Print one JSON object a line.
     #[arg(long)]
     pub json: bool,
 }

@@ -7,20 +7,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use proto::v1;
+use run::RunConfig;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tonic::Status as RpcStatus;
 
 use crate::checkpoints::CheckpointFolder;
+use crate::events::{Appended, Description, EventBounds, EventLog, Notice, describe};
 use crate::machine::{
     Answer, Effect, Event, Machine, Message, Millis, Outcome, Refusal, RequestId, SessionId,
-    Status, World,
+    Status, Verified, World,
 };
 use crate::progress::Progress;
-use crate::records::{Record, WorkerId};
+use crate::records::{Checkpoint, Record, WorkerId};
 use crate::services::refused;
 use crate::store::{RunStore, StoreError};
 use crate::wire;
@@ -50,6 +52,7 @@ pub(crate) struct Handle {
     inputs: mpsc::Sender<Input>,
     numbers: Arc<AtomicU64>,
     status: watch::Receiver<Arc<Status>>,
+    events: watch::Receiver<EventBounds>,
     watchers: Arc<watch::Sender<usize>>,
 }
 
@@ -108,6 +111,11 @@ impl Handle {
         self.status.clone()
     }
 
+    /// Which events are durable, from now on. Ends with the driver.
+    pub(crate) fn events(&self) -> watch::Receiver<EventBounds> {
+        self.events.clone()
+    }
+
     /// Keeps the coordinator from exiting until dropped.
     pub(crate) fn watching(&self) -> Watching {
         self.watchers.send_modify(|watchers| *watchers += 1);
@@ -133,38 +141,54 @@ pub(crate) struct Driver {
     store: RunStore,
     checkpoints: CheckpointFolder,
     progress: Progress,
+    /// What the coordinator itself has to tell first.
+    notices: Vec<Notice>,
+    event_log: EventLog,
     run_id: String,
+    /// Epochs of the run, if it ends.
+    epochs: Option<u64>,
     started: Instant,
     inputs: mpsc::Receiver<Input>,
+    /// The way by which work in the background tells its result; it keeps
+    /// nothing alive.
+    own_inputs: mpsc::WeakSender<Input>,
     watchers: watch::Receiver<usize>,
     status: watch::Sender<Arc<Status>>,
+    events: watch::Sender<EventBounds>,
     sessions: HashMap<SessionId, Outbound>,
     calls: HashMap<RequestId, oneshot::Sender<Result<Answer, Refusal>>>,
 }
 
 impl Driver {
-    /// A driver for a machine that has just started, at time 0.
+    /// A driver for a machine that has just started, at time 0, in the run of
+    /// `config`. `notices` are told before anything that the machine tells.
     pub(crate) fn new(
         (machine, first_effects): (Machine, Vec<Effect>),
         store: RunStore,
         checkpoints: CheckpointFolder,
-        progress: Progress,
-        run_id: String,
+        config: &RunConfig,
+        (event_log, notices): (EventLog, Vec<Notice>),
     ) -> (Driver, Handle) {
         let (inputs, received) = mpsc::channel(EVENTS_AHEAD);
         let (status, statuses) = watch::channel(Arc::new(machine.status()));
+        let (events, event_bounds) = watch::channel(event_log.bounds());
         let (watchers, watcher_counts) = watch::channel(0);
         let driver = Driver {
             machine,
             first_effects,
             store,
             checkpoints,
-            progress,
-            run_id,
+            progress: Progress::default(),
+            notices,
+            event_log,
+            run_id: config.run_id.clone(),
+            epochs: config.num_epochs,
             started: Instant::now(),
             inputs: received,
+            own_inputs: inputs.downgrade(),
             watchers: watcher_counts,
             status,
+            events,
             sessions: HashMap::new(),
             calls: HashMap::new(),
         };
@@ -172,6 +196,7 @@ impl Driver {
             inputs,
             numbers: Arc::new(AtomicU64::new(1)),
             status: statuses,
+            events: event_bounds,
             watchers: Arc::new(watchers),
         };
         (driver, handle)
@@ -248,25 +273,49 @@ impl Driver {
         self.machine.apply(now, event)
     }
 
-    /// Carries out effects in order, except that all records are made durable
-    /// first and together: that only strengthens what the order promises.
+    /// Carries out effects in order, except that all records and events are
+    /// made durable first and together: that only strengthens what the order
+    /// promises.
     async fn carry_out(&mut self, effects: Vec<Effect>) -> Result<Option<Outcome>, StoreError> {
         let mut records = Vec::new();
+        let mut events: Vec<Description> = self
+            .notices
+            .drain(..)
+            .map(|notice| notice.describe())
+            .collect();
         let mut others = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Persist(record) => records.push(record),
+                Effect::Tell(happening) => events.push(describe(&happening, self.epochs)),
+                Effect::Exit(outcome) => {
+                    let steps = self.machine.reported_steps();
+                    let outcome_told = outcome.clone();
+                    events.push(
+                        Notice::Stopped {
+                            outcome: outcome_told,
+                            steps,
+                        }
+                        .describe(),
+                    );
+                    others.push(Effect::Exit(outcome));
+                }
                 other => others.push(other),
             }
         }
-        if !records.is_empty() {
-            self.commit(records).await?;
+        let has_records = !records.is_empty();
+        self.commit(records, &events).await?;
+        if has_records {
             self.status.send_replace(Arc::new(self.machine.status()));
+        }
+        for event in &events {
+            self.progress.show(event);
         }
         let mut cut_off = Vec::new();
         for effect in others {
             match effect {
-                Effect::Persist(_) => {}
+                // Done already.
+                Effect::Persist(_) | Effect::Tell(_) => {}
                 Effect::Send {
                     session,
                     world,
@@ -288,7 +337,7 @@ impl Driver {
                     }
                 }
                 Effect::DeleteCheckpoint(checkpoint) => self.checkpoints.condemn(checkpoint),
-                Effect::Tell(happening) => self.progress.show(&happening),
+                Effect::VerifyCheckpoint(checkpoint) => self.verify(checkpoint),
                 Effect::Exit(outcome) => {
                     self.status.send_replace(Arc::new(self.machine.status()));
                     return Ok(Some(outcome));
@@ -305,15 +354,44 @@ impl Driver {
         Ok(None)
     }
 
-    async fn commit(&self, records: Vec<Record>) -> Result<(), StoreError> {
+    /// Makes records and events durable, and wakes those who follow events.
+    /// Events alone may be lost: nothing follows from them.
+    async fn commit(
+        &mut self,
+        records: Vec<Record>,
+        described: &[Description],
+    ) -> Result<(), StoreError> {
+        if records.is_empty() && described.is_empty() {
+            return Ok(());
+        }
+        let term = self.machine.world().term;
+        let events_alone = records.is_empty();
+        let appended = self.event_log.append(described, term, SystemTime::now());
         let store = self.store.clone();
-        let committed = tokio::task::spawn_blocking(move || store.commit(&records));
-        committed.await.unwrap_or_else(|panic| {
+        let committed = tokio::task::spawn_blocking(move || {
+            store.commit_turn(&records, &appended)?;
+            Ok(appended)
+        });
+        let committed: Result<Appended, StoreError> = committed.await.unwrap_or_else(|panic| {
             Err(StoreError::Corrupt {
                 what: "batch",
                 reason: panic.to_string(),
             })
-        })
+        });
+        match committed {
+            Ok(appended) => {
+                if !appended.events.is_empty() {
+                    self.event_log.keep(&appended);
+                    self.events.send_replace(appended.bounds);
+                }
+                Ok(())
+            }
+            Err(error) if events_alone => {
+                tracing::warn!("an event could not be stored: {error}");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether the message is on its way.
@@ -326,8 +404,46 @@ impl Driver {
         outbound.try_send(Ok(message)).is_ok()
     }
 
+    /// Looks at a checkpoint's files in the background, and tells the machine.
+    fn verify(&self, checkpoint: Checkpoint) {
+        let checkpoints = self.checkpoints.clone();
+        let store = self.store.clone();
+        let inputs = self.own_inputs.clone();
+        tokio::task::spawn_blocking(move || {
+            let id = checkpoint.id.clone();
+            let verified = look_at(&checkpoints, &store, &checkpoint);
+            if let Some(inputs) = inputs.upgrade() {
+                let event = Event::CheckpointVerified { id, verified };
+                // The driver may have ended meanwhile.
+                let _ = inputs.blocking_send(Input::Event(event));
+            }
+        });
+    }
+
     fn sweep(&self) {
         let checkpoints = self.checkpoints.clone();
         tokio::task::spawn_blocking(move || checkpoints.sweep(false));
+    }
+}
+
+/// What the files of a checkpoint are. Not being able to tell is no damage.
+fn look_at(checkpoints: &CheckpointFolder, store: &RunStore, checkpoint: &Checkpoint) -> Verified {
+    let id = &checkpoint.id;
+    match checkpoints.verify(checkpoint) {
+        Ok(()) => Verified::Sound,
+        Err(damage) if damage.is_damage() => match store.rows() {
+            Ok(rows) => Verified::Damaged {
+                reason: damage.to_string(),
+                rows: rows.into_iter().collect(),
+            },
+            Err(error) => {
+                tracing::error!(%error, "checkpoint {id} is damaged ({damage}), and stays for now");
+                Verified::Sound
+            }
+        },
+        Err(error) => {
+            tracing::warn!(%error, "cannot look at the files of checkpoint {id}");
+            Verified::Sound
+        }
     }
 }

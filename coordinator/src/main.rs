@@ -8,6 +8,7 @@ fn main() -> std::process::ExitCode {
         match args.command {
             Some(Command::Status(args)) => commands::status(args).await,
             Some(Command::Steps(args)) => commands::steps(args).await,
+            Some(Command::Events(args)) => commands::events(args, shutdown).await,
             Some(Command::Audit(args)) => commands::audit(args).await,
             Some(Command::Backup(args)) => commands::backup(args).await,
             Some(Command::Restore(args)) => commands::restore(args).await,

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -13,14 +14,18 @@ use run::{Init, LoadedModel, RunArgs, RunConfig, Settings};
 use crate::args::LeadArgs;
 use crate::checkpoints::{CheckpointFolder, InitialWeights};
 use crate::dataset;
+use crate::events::{Kind, Notice};
 use crate::machine::History;
 use crate::packed::PackedPages;
 use crate::store::{Embedded, RunRecord, RunStore, StoreError};
 
 /// Bytes of a parameter in a checkpoint: weights and two moments, in fp32.
 const BYTES_PER_PARAMETER: u64 = 3 * 4;
-/// Checkpoints on disk at the worst moment: latest, best, and one on its way in.
-const CHECKPOINTS_AT_ONCE: u64 = 3;
+/// Bytes of a checkpoint beside that: configurations and headers, generously.
+const BYTES_BESIDE_PARAMETERS: u64 = 1 << 20;
+/// Checkpoints beside the newest on disk at the worst moment: the best, and one
+/// on its way in.
+const BESIDE_THE_NEWEST: u64 = 2;
 /// Bytes of a packed page of web text.
 const BYTES_PER_PAGE: u64 = 140_000;
 /// Pages for which an endless run must have room at its start.
@@ -51,6 +56,30 @@ pub(crate) struct Plan {
     pub(crate) history: History,
     pub(crate) packed: PackedPages,
     pub(crate) checkpoints: CheckpointFolder,
+    /// Checkpoints that were found damaged.
+    damaged: Vec<Notice>,
+}
+
+impl Plan {
+    /// What a coordinator that begins to lead at `address` has to tell.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) fn notices(&self, address: SocketAddr) -> Result<Vec<Notice>, StoreError> {
+        let bounds = self.store.event_bounds()?;
+        let newest = self.store.events(bounds.next - 1, bounds.next)?;
+        let stopped = Kind::CoordinatorStopped.as_str();
+        let started = Notice::Started {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: self.config.run_id.clone(),
+            address,
+            resumed_at: (!self.is_new).then(|| self.history.reported().step),
+            unclean: newest.last().is_some_and(|event| event.kind != stopped),
+        };
+        Ok(std::iter::once(started)
+            .chain(self.damaged.iter().cloned())
+            .collect())
+    }
 }
 
 /// How many workers the flags ask for.
@@ -126,7 +155,8 @@ impl Checked {
         check_space(args, &config, &history)?;
         let packed = PackedPages::open(&state_dir.packed())?;
         let root = state_dir.checkpoints();
-        let checkpoints = CheckpointFolder::open(&root, &config.model, &history.checkpoints)?;
+        let checkpoints = CheckpointFolder::open(&root, &config.model, &history.checkpoints)?
+            .with_budget(args.checkpoints.disk.map(|budget| budget.0));
         match &stored {
             Some(record) if record.config == config => {}
             Some(_) => store.create_run(&RunRecord::new(config.clone()), None)?,
@@ -138,8 +168,9 @@ impl Checked {
                 store.create_run(&RunRecord::new(config.clone()), initial.as_ref())?;
             }
         }
-        let history = verified_history(&store, &checkpoints, &config)?;
+        let (history, damaged) = verified_history(&store, &checkpoints, &config)?;
         Ok(Plan {
+            damaged,
             is_new: stored.is_none(),
             config,
             store,
@@ -275,11 +306,16 @@ fn draw_run_id() -> String {
 /// Checks that the disk holds what the run will need beyond what it has.
 fn check_space(args: &LeadArgs, config: &RunConfig, history: &History) -> Result<(), Refused> {
     let parameters = parameter_count(&config.model);
-    let checkpoints = CHECKPOINTS_AT_ONCE * BYTES_PER_PARAMETER * parameters;
     let initial = match config.init {
         Init::Scratch => 0,
         Init::Weights { .. } => 4 * parameters,
     };
+    let one = BYTES_PER_PARAMETER * parameters + BYTES_BESIDE_PARAMETERS;
+    let keep = u64::from(args.checkpoints.keep.get());
+    let budget = args.checkpoints.disk.map_or(u64::MAX, |budget| budget.0);
+    check_budget(budget, (1 + BESIDE_THE_NEWEST) * one + initial)?;
+    let checkpoints = (keep + BESIDE_THE_NEWEST).saturating_mul(one);
+    let checkpoints = checkpoints.saturating_add(initial).min(budget);
     let planned = config
         .num_epochs
         .map(|epochs| epochs.saturating_mul(config.pages_per_epoch));
@@ -288,24 +324,44 @@ fn check_space(args: &LeadArgs, config: &RunConfig, history: &History) -> Result
         .saturating_sub(history.rows.len() as u64)
         .saturating_mul(BYTES_PER_PAGE);
     let there: u64 = history.checkpoints.iter().map(|c| c.total_bytes()).sum();
-    let needed = (checkpoints + initial)
-        .saturating_sub(there)
-        .saturating_add(pages);
-    let purpose = "the latest and the best checkpoint, one on its way in, and packed pages";
-    cli::free_space("--state-dir", &args.state_dir, needed, purpose)
+    let needed = checkpoints.saturating_sub(there).saturating_add(pages);
+    let purpose = format!(
+        "the newest checkpoints (--keep-checkpoints {keep}), the best, one on its way in, and \
+         packed pages"
+    );
+    cli::free_space("--state-dir", &args.state_dir, needed, &purpose)
 }
 
-/// The history without checkpoints whose files are missing or changed.
+/// Checks that the newest checkpoint, the best, and one on its way in fit into
+/// the budget together: with less, some would never find room.
+fn check_budget(budget: u64, least: u64) -> Result<(), Refused> {
+    if budget >= least {
+        return Ok(());
+    }
+    // Rounded up, so that what is proposed is enough.
+    let gib = (least as f64 / (1_u64 << 30) as f64 * 100.0).ceil() / 100.0;
+    Err(Refused::new(format!(
+        "--checkpoint-disk-gib: the latest checkpoint of this model, the best, and one on its way \
+         in take {gib:.2} GiB; allow at least that"
+    )))
+}
+
+/// The history without checkpoints whose files are missing or changed, and
+/// those to tell of.
 fn verified_history(
     store: &RunStore,
     checkpoints: &CheckpointFolder,
     config: &RunConfig,
-) -> Result<History, Failure> {
+) -> Result<(History, Vec<Notice>), Failure> {
     let mut history = store.history()?;
+    let mut damaged = Vec::new();
     let mut sound = Vec::new();
-    for checkpoint in std::mem::take(&mut history.checkpoints) {
-        match checkpoints.verify(&checkpoint) {
+    let kept = std::mem::take(&mut history.checkpoints);
+    let found = checkpoints.verify_all(&kept);
+    for (checkpoint, found) in kept.into_iter().zip(found) {
+        match found {
             Ok(()) => sound.push(checkpoint),
+            Err(error) if !error.is_damage() => return Err(error.into()),
             Err(error) if checkpoint.is_initial() => {
                 return Err(Refused::new(format!(
                     "the run's initial weights are damaged: {error}; restore {}, or start a new \
@@ -315,10 +371,10 @@ fn verified_history(
                 .into());
             }
             Err(error) => {
-                tracing::warn!(
-                    "checkpoint {} is damaged and dropped: {error}",
-                    checkpoint.id
-                );
+                damaged.push(Notice::CheckpointDamaged {
+                    checkpoint: checkpoint.id.clone(),
+                    reason: error.to_string(),
+                });
                 store.forget_checkpoint(&checkpoint.id)?;
                 if fs::exists(checkpoints.path(&checkpoint.id)).unwrap_or(true) {
                     checkpoints.discard(&checkpoint.id);
@@ -333,5 +389,5 @@ fn verified_history(
             Refused::new("the run's initial weights are missing from its --state-dir").into(),
         );
     }
-    Ok(history)
+    Ok((history, damaged))
 }

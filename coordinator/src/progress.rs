@@ -1,184 +1,40 @@
-//! What happens, as log lines for people.
+//! What happens, as lines of the coordinator's own log.
 
 use std::time::{Duration, Instant};
 
-use crate::machine::{Happening, Origin};
-use crate::records::Reported;
+use crate::events::{Description, Kind, Severity};
 
 /// Steps are shown at most this often.
 const STEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Turns happenings into log lines: one for each, but for steps, which are
-/// shown once a second at most.
-#[derive(Debug)]
+/// Shows events as log lines: one for each, but for steps, which are shown
+/// once a second at most.
+#[derive(Debug, Default)]
 pub(crate) struct Progress {
     last_step: Option<Instant>,
-    epochs: Option<u64>,
 }
 
 impl Progress {
-    /// For a run of so many epochs.
-    pub(crate) fn new(epochs: Option<u64>) -> Progress {
-        Progress {
-            last_step: None,
-            epochs,
+    /// Shows one event.
+    pub(crate) fn show(&mut self, event: &Description) {
+        let text = &event.text;
+        match event.severity {
+            Severity::Info if event.kind == Kind::Step && !self.is_time_for_a_step() => {}
+            Severity::Debug => tracing::debug!("{text}"),
+            Severity::Info => tracing::info!("{text}"),
+            Severity::Warning => tracing::warn!("{text}"),
+            Severity::Error => tracing::error!("{text}"),
         }
     }
 
-    /// Shows one happening.
-    pub(crate) fn show(&mut self, happening: &Happening) {
-        match happening {
-            Happening::Joined { worker, device } => {
-                tracing::info!(device, "worker {worker} joined")
-            }
-            Happening::Lost { worker, reason } => {
-                tracing::info!("worker {worker} is gone: {reason}")
-            }
-            Happening::Waiting { reason } => tracing::info!("{reason}"),
-            Happening::Formed {
-                generation,
-                members,
-                base,
-                origin,
-                reason,
-                rolled_back,
-            } => {
-                let names: Vec<&str> = members.iter().map(|worker| worker.0.as_str()).collect();
-                let state = match origin {
-                    Origin::Rank(rank) => format!("the state of rank {rank}"),
-                    Origin::Initial { weights: None } => "a model from scratch".to_owned(),
-                    Origin::Initial { weights: Some(_) } => "the loaded weights".to_owned(),
-                    Origin::Checkpoint(id) => format!("checkpoint {id}"),
-                };
-                tracing::info!(
-                    members = names.join(","),
-                    step = base.step,
-                    "generation {generation} formed from {state}: {reason}"
-                );
-                if *rolled_back > 0 {
-                    tracing::warn!("{rolled_back} steps that no member holds are rolled back");
-                }
-            }
-            Happening::Adopted {
-                generation,
-                members,
-            } => {
-                let names: Vec<&str> = members.iter().map(|worker| worker.0.as_str()).collect();
-                tracing::info!(
-                    members = names.join(","),
-                    "generation {generation} went on by itself; waiting for its members"
-                );
-            }
-            Happening::Straggled {
-                worker,
-                generation,
-                doing,
-                waited,
-                deadline,
-            } => tracing::warn!(
-                "worker {worker} holds up generation {generation}: {doing}; the others have \
-                 waited for {waited:.1} s, and the deadline is {deadline:.1} s"
-            ),
-            Happening::SetAside {
-                worker,
-                seconds,
-                reason,
-            } => tracing::warn!("worker {worker} is set aside for {seconds:.0} s: {reason}"),
-            Happening::Readmitted { worker } => {
-                tracing::info!("worker {worker} may take part again");
-            }
-            Happening::Running { generation } => tracing::info!("generation {generation} runs"),
-            Happening::Leaving {
-                generation,
-                at_once,
-                reason,
-            } => {
-                let how = if *at_once { "at once" } else { "after a step" };
-                tracing::info!("generation {generation} ends {how}: {reason}");
-            }
-            Happening::Ended { generation } => tracing::info!("generation {generation} has ended"),
-            Happening::Stepped {
-                reported,
-                tokens_per_second,
-                seconds_left,
-            } => self.show_step(reported, *tokens_per_second, *seconds_left),
-            Happening::EpochTrained { epoch, loss } => {
-                let of = self
-                    .epochs
-                    .map_or(String::new(), |epochs| format!(" of {epochs}"));
-                tracing::info!("epoch {}{of} trained, mean loss {loss:.4}", epoch + 1);
-            }
-            Happening::Evaluated { evaluation, best } => {
-                let what = match evaluation.from_training {
-                    true => "training average",
-                    false => "evaluation",
-                };
-                let best = if *best { ", the best so far" } else { "" };
-                tracing::info!(
-                    step = evaluation.cursor.step,
-                    "{what}: loss {:.4}{best}",
-                    evaluation.loss
-                );
-            }
-            Happening::CheckpointKept { checkpoint, best } => {
-                let best = if *best { ", the best so far" } else { "" };
-                let megabytes = checkpoint.total_bytes() as f64 / 1e6;
-                tracing::info!(
-                    "checkpoint {} kept ({megabytes:.1} MB){best}",
-                    checkpoint.id
-                );
-            }
-            Happening::CheckpointDropped { id } => tracing::debug!("checkpoint {id} dropped"),
-            Happening::PageSkipped { slot, page, reason } => {
-                tracing::warn!("{page} ({slot}) is skipped: {reason}");
-            }
-            Happening::PageDelayed {
-                slot,
-                worker,
-                attempts,
-                reason,
-            } => {
-                tracing::warn!(
-                    attempts,
-                    "{slot} could not be prepared by {worker}: {reason}"
-                );
-            }
-            Happening::Fault { worker, what } => tracing::warn!("worker {worker} {what}"),
-            Happening::Complete { cursor } => {
-                tracing::info!(
-                    steps = cursor.step,
-                    sequences = cursor.position,
-                    "the run is complete"
-                );
-            }
-            Happening::RunFailed { reason } => tracing::error!("the run cannot go on: {reason}"),
-            Happening::Stopping => tracing::info!("stopping after the current step"),
-        }
-    }
-
-    fn show_step(&mut self, reported: &Reported, speed: Option<f64>, left: Option<f64>) {
-        let report = &reported.report;
-        if !report.applied {
-            tracing::warn!(
-                "step {} was skipped: its gradient is not finite",
-                report.step.number
-            );
-        }
-        if self
+    fn is_time_for_a_step(&mut self) -> bool {
+        let due = self
             .last_step
-            .is_some_and(|last| last.elapsed() < STEP_INTERVAL)
-        {
-            return;
+            .is_none_or(|last| last.elapsed() >= STEP_INTERVAL);
+        if due {
+            self.last_step = Some(Instant::now());
         }
-        self.last_step = Some(Instant::now());
-        let loss = report.mean_loss().unwrap_or(f64::NAN);
-        let speed = speed.map_or(String::new(), |speed| format!(", {speed:.0} tokens/s"));
-        let left = left.map_or(String::new(), |left| format!(", {} left", duration(left)));
-        // Steps are numbered from 0 and counted from 1.
-        tracing::info!(
-            "step {}: loss {loss:.4}{speed}{left}",
-            report.step.number + 1
-        );
+        due
     }
 }
 

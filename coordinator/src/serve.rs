@@ -18,10 +18,11 @@ use crate::args::LeadArgs;
 use crate::audit::order_of;
 use crate::checkpoints::CheckpointFolder;
 use crate::driver::{Driver, Handle};
+use crate::events::EventLog;
 use crate::loading;
 use crate::machine::{Event, Machine, Outcome, Settings, Status, Straggling};
 use crate::plan::{Checked, Plan, StateDir, workers};
-use crate::progress::{Progress, duration};
+use crate::progress::duration;
 use crate::services::{Hotkeys, RunContext, Shared};
 use crate::store::StoreError;
 
@@ -78,26 +79,26 @@ impl Coordinator {
         let plan = checked.plan(args).await?;
         // A loaded model is checkpoint zero by now.
         loading::discard(&args.state_dir);
-        announce(&plan, address);
+        announce(&plan);
+        let notices = plan.notices(address)?;
         let Plan {
             config,
             store,
             history,
             packed,
             checkpoints,
-            is_new: _,
+            ..
         } = plan;
+        let event_log = EventLog::new(store.event_bounds()?, args.keep_events);
         let settings = settings(args, &config)?;
         let order = order_of(&config).map_err(Refused::because)?;
         let started = Machine::start(settings, order, history, 0);
-        let progress = Progress::new(config.num_epochs);
-        let run_id = config.run_id.clone();
         let (driver, handle) = Driver::new(
             started,
             store.clone(),
             checkpoints.clone(),
-            progress,
-            run_id,
+            &config,
+            (event_log, notices),
         );
         let shared = Shared {
             handle: handle.clone(),
@@ -262,6 +263,7 @@ fn settings(args: &LeadArgs, config: &run::RunConfig) -> Result<Settings, Refuse
         pause_ms: args.times.collective_ms.max(defaults.pause_ms),
         page_lease_ms: args.times.page_lease_ms,
         rows_ahead_ms: args.times.rows_ahead_ms,
+        keep_checkpoints: args.checkpoints.keep,
         keep_serving: args.keep_serving,
         ..defaults
     })
@@ -273,18 +275,19 @@ fn limits(args: &LeadArgs) -> v1::Limits {
         lease_ms: args.times.lease_ms,
         collective_ms: args.times.collective_ms,
         rows_ahead_ms: args.times.rows_ahead_ms,
+        checkpoint_steps: args.checkpoints.every_steps,
+        checkpoint_ms: args.checkpoints.every_ms.0,
     }
 }
 
-fn announce(plan: &Plan, address: SocketAddr) {
+/// What the run is; that it began or goes on is an event.
+fn announce(plan: &Plan) {
     let config = &plan.config;
-    let parameters = layout::parameter_count(&config.model);
-    let verb = if plan.is_new { "begins" } else { "continues" };
     tracing::info!(
-        parameters,
+        parameters = layout::parameter_count(&config.model),
         data = %config.data.source,
         pages = config.data.pages(),
-        "run {} {verb}; listening on {address}",
+        "run {}",
         config.run_id
     );
 }

@@ -181,6 +181,10 @@ pub(crate) fn from_worker(body: v1::worker_message::Body) -> Result<FromWorker, 
         Body::RunFailed(failed) => FromWorker::RunFailed {
             reason: failed.reason,
         },
+        Body::CheckpointDamaged(damaged) => FromWorker::CheckpointDamaged {
+            id: CheckpointId(damaged.checkpoint_id),
+            reason: damaged.reason,
+        },
         Body::PageFailed(failed) => FromWorker::PageFailed {
             slot: failed
                 .slot

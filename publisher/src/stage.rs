@@ -166,7 +166,7 @@ async fn download(
     match downloaded {
         Ok(_) => Ok(Ok(())),
         Err(error) if error.is_not_found() => Ok(Err(Refusal::Gone)),
-        Err(error @ (client::Error::Corrupt { .. } | client::Error::Manifest { .. })) => {
+        Err(error) if error.is_damage() || matches!(error, client::Error::Manifest { .. }) => {
             Ok(Err(Refusal::Unusable(error.to_string())))
         }
         Err(error) => Err(error.into()),

@@ -1,5 +1,6 @@
 //! A cluster for one test, in a folder of its own.
 
+use std::fs;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -225,6 +226,56 @@ impl TestCluster {
             Ok(enough(&taken).then_some(taken))
         })
         .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The folders of the checkpoints that are in their place, the oldest first.
+    #[must_use]
+    pub fn checkpoints(&self) -> Vec<PathBuf> {
+        self.checkpoint_folders(|name| name.starts_with("step-"))
+    }
+
+    /// What is on its way into the folder of checkpoints, or out of it.
+    #[must_use]
+    pub fn partial_checkpoints(&self) -> Vec<PathBuf> {
+        self.checkpoint_folders(|name| name.starts_with(".partial"))
+    }
+
+    fn checkpoint_folders(&self, wanted: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.state_dir().join("checkpoints"));
+        let mut folders: Vec<PathBuf> = entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| wanted(&path.file_name().unwrap_or_default().to_string_lossy()))
+            .collect();
+        folders.sort();
+        folders
+    }
+
+    /// Waits until the coordinator's log, from `from` on, says something.
+    pub fn wait_for_log(&mut self, from: usize, said: &str) {
+        let cluster = &mut self.cluster;
+        wait_until(format!("the coordinator to say {said:?}"), LIMIT, || {
+            cluster.expect_no_failure()?;
+            let log = cluster.coordinator()?.log_text();
+            Ok(log[from..].contains(said).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// What `coordinator audit --json` says of a stopped coordinator, and
+    /// whether it was content.
+    #[must_use]
+    pub fn audit_report(&self) -> (serde_json::Value, bool) {
+        let mut command = self.command("coordinator");
+        command.args(["audit", "--json", "--state-dir"]);
+        let output = command
+            .arg(self.state_dir())
+            .output()
+            .unwrap_or_else(|error| panic!("{error}"));
+        let report = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (report, output.status.success())
     }
 
     /// The steps of a run that has ended, and the promise that they are all of

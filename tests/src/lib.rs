@@ -22,4 +22,4 @@ mod rows_server;
 pub mod text;
 
 pub use cluster::{LIMIT, Run, TestCluster};
-pub use rows_server::RowsServer;
+pub use rows_server::{PageFault, RowsServer};

@@ -8,6 +8,7 @@ use std::thread;
 
 use axum::Router;
 use axum::extract::{Query, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::Deserialize;
@@ -24,8 +25,25 @@ pub struct RowsServer {
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// What is wrong with a page, whenever the whole of it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageFault {
+    /// One of its rows holds a number instead of a text.
+    NotText,
+    /// The server knows no such rows.
+    NotFound,
+    /// The answer has no rows, as past the end of an index.
+    NoRows,
+    /// The server finds it too big, and says so as the dataset viewer does.
+    TooBig,
+    /// The server is busy so many times, and then it is not.
+    BusyAtFirst(usize),
+}
+
 struct Served {
     rows: Vec<String>,
+    /// By page.
+    faults: BTreeMap<usize, PageFault>,
     requests: Mutex<BTreeMap<usize, usize>>,
 }
 
@@ -42,6 +60,15 @@ impl RowsServer {
     /// When no port or no runtime can be had: a test cannot go on.
     #[must_use]
     pub fn start(rows: Vec<String>) -> Self {
+        Self::start_with(rows, BTreeMap::new())
+    }
+
+    /// Starts to serve `rows`, some pages of which have faults.
+    ///
+    /// # Panics
+    /// As [`RowsServer::start`].
+    #[must_use]
+    pub fn start_with(rows: Vec<String>, faults: BTreeMap<usize, PageFault>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
         listener
             .set_nonblocking(true)
@@ -49,6 +76,7 @@ impl RowsServer {
         let address = listener.local_addr().expect("a listener has an address");
         let served = Arc::new(Served {
             rows,
+            faults,
             requests: Mutex::default(),
         });
         let app = Router::new()
@@ -108,14 +136,31 @@ impl Drop for RowsServer {
 
 async fn serve(State(served): State<Arc<Served>>, Query(query): Query<RowsQuery>) -> Response {
     // Shorter requests ask about the dataset, not for a page.
+    let mut fault = None;
     if query.length == ROWS_PER_PAGE {
         let mut requests = served
             .requests
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *requests.entry(query.offset).or_default() += 1;
+        let times = requests.entry(query.offset).or_default();
+        *times += 1;
+        fault = served.faults.get(&(query.offset / ROWS_PER_PAGE)).copied();
+        if fault.is_some_and(|fault| matches!(fault, PageFault::BusyAtFirst(busy) if *times > busy))
+        {
+            fault = None;
+        }
     }
-    let rows: Vec<Value> = served
+    match fault {
+        Some(PageFault::NotFound) => return refusal(StatusCode::NOT_FOUND, "ResponseNotFound"),
+        Some(PageFault::TooBig) => {
+            return refusal(StatusCode::INTERNAL_SERVER_ERROR, "TooBigContentError");
+        }
+        Some(PageFault::BusyAtFirst(_)) => {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, "ResponseNotReady");
+        }
+        Some(PageFault::NotText | PageFault::NoRows) | None => {}
+    }
+    let mut rows: Vec<Value> = served
         .rows
         .iter()
         .enumerate()
@@ -129,6 +174,11 @@ async fn serve(State(served): State<Arc<Served>>, Query(query): Query<RowsQuery>
             })
         })
         .collect();
+    match fault {
+        Some(PageFault::NoRows) => rows.clear(),
+        Some(PageFault::NotText) => rows[0]["row"]["content"] = json!(42),
+        _ => {}
+    }
     let answer = json!({
         "features": [],
         "rows": rows,
@@ -137,4 +187,9 @@ async fn serve(State(served): State<Arc<Served>>, Query(query): Query<RowsQuery>
         "partial": false,
     });
     ([("x-revision", "0123456789abcdef")], axum::Json(answer)).into_response()
+}
+
+fn refusal(status: StatusCode, code: &'static str) -> Response {
+    let body = axum::Json(json!({ "error": "words of the server" }));
+    (status, [("x-error-code", code)], body).into_response()
 }

@@ -32,9 +32,11 @@
 
 pub mod args;
 mod book;
+mod cadence;
 mod checkpoint;
 mod control;
 pub mod device;
+mod fault;
 mod feeder;
 mod identity;
 mod page_store;
@@ -45,5 +47,6 @@ pub mod source;
 mod start;
 mod supervisor;
 mod trainer;
+mod watchdog;
 
 pub use start::run;

@@ -24,6 +24,7 @@ use crate::page_store::PageStore;
 use crate::prepare::Preparation;
 use crate::session::{Ended, Introduction, Session, join};
 use crate::trainer::{Fatal, Trainer};
+use crate::watchdog::Watchdog;
 use crate::{source, supervisor};
 
 /// Trains until the run is complete, or `shutdown` asks this worker to drain.
@@ -93,7 +94,7 @@ pub async fn run(args: TrainArgs, shutdown: CancellationToken) -> Result<(), Fai
         introduction,
     };
     match shutdown.run_until_cancelled(worker.join()).await {
-        Some(joined) => joined?.work(shutdown.clone()).await,
+        Some(joined) => joined?.work_watched(shutdown.clone()).await,
         None => Ok(()),
     }
 }
@@ -137,6 +138,7 @@ struct Joined {
     connection: Connection,
     identity: Arc<Identity>,
     limits: v1::Limits,
+    watchdog: Arc<Watchdog>,
     run: RunConfig,
     order: Order,
     preparer: Arc<pages::Preparer>,
@@ -173,6 +175,7 @@ impl Starting {
         };
         Ok(Joined {
             identity: Arc::new(Identity::new(&context)),
+            watchdog: Arc::new(Watchdog::new(&response.limits.unwrap_or_default())),
             limits: response.limits.unwrap_or_default(),
             starting: self,
             connection,
@@ -184,6 +187,22 @@ impl Starting {
 }
 
 impl Joined {
+    /// Works, until the device no longer answers.
+    async fn work_watched(self, shutdown: CancellationToken) -> Result<(), Failure> {
+        let watchdog = Arc::clone(&self.watchdog);
+        tokio::select! {
+            worked = self.work(shutdown) => worked,
+            waited = watchdog.stuck() => Err(Failure::new(
+                Exit::Restart,
+                anyhow::anyhow!(
+                    "the device has not answered for {:.1} s after its generation ended; this \
+                     process must be started again",
+                    waited.as_secs_f64()
+                ),
+            )),
+        }
+    }
+
     async fn work(self, shutdown: CancellationToken) -> Result<(), Failure> {
         let (control, messages) = Control::new();
         // Validated with the run: neither is 0.
@@ -220,6 +239,7 @@ impl Joined {
             control: Arc::clone(&control),
             book: Arc::clone(&book),
             pages,
+            watchdog: Arc::clone(&self.watchdog),
             commands: trainer_commands,
             runtime: tokio::runtime::Handle::current(),
         };

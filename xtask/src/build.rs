@@ -69,6 +69,16 @@ fn packages(
     profile: Profile,
     packages: &[&str],
 ) -> anyhow::Result<Binaries> {
+    let folder = compile(workspace, profile, packages)?;
+    Ok(Binaries::in_folder(&folder, "cargo build")?)
+}
+
+/// Builds the programs of these packages, and says in which folder they are.
+pub(crate) fn compile(
+    workspace: &Workspace,
+    profile: Profile,
+    packages: &[&str],
+) -> anyhow::Result<PathBuf> {
     let mut command = cargo(workspace);
     command.args(["build", "--bins"]);
     for package in packages {
@@ -83,6 +93,5 @@ fn packages(
     };
     // Cargo's progress is for people; standard output is for results.
     run(&mut command)?;
-    let folder: PathBuf = workspace.target.join(folder);
-    Ok(Binaries::in_folder(&folder, "cargo build")?)
+    Ok(workspace.target.join(folder))
 }

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use crate::records::CheckpointId;
 
+/// The disk cannot read it (errno.h; the standard library has no kind for it).
+const EIO: i32 = 5;
+
 /// A failure about a checkpoint.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
@@ -27,6 +30,28 @@ pub enum CheckpointError {
         /// Bytes free, less a reserve.
         free: u64,
     },
+    /// The budget for checkpoints is spent.
+    #[error(
+        "the checkpoint has {needed} bytes, and of the {budget} bytes that --checkpoint-disk-gib \
+         allows {used} are taken by checkpoints that must stay: allow more, or start again with a \
+         lower --keep-checkpoints"
+    )]
+    OverBudget {
+        /// Bytes of all files.
+        needed: u64,
+        /// Bytes that checkpoints take.
+        used: u64,
+        /// Bytes that they may.
+        budget: u64,
+    },
+    /// A file on disk is not what the manifest says.
+    #[error("{}: {problem}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The upload breaks the protocol or its own announcements.
     #[error("{0}")]
     Protocol(String),
@@ -48,6 +73,19 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// Whether files on disk are gone or changed, so that trying again is no
+    /// use. All else, such as a lack of open files or of permission, may pass.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            CheckpointError::Damaged { .. } => true,
+            CheckpointError::Io { source, .. } => {
+                let gone = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+                gone.contains(&source.kind()) || source.raw_os_error() == Some(EIO)
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn io(path: &Path, source: io::Error) -> CheckpointError {
         CheckpointError::Io {
             path: path.to_owned(),

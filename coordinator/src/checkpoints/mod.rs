@@ -12,11 +12,13 @@
 
 mod error;
 mod import;
+mod policy;
 mod read;
+mod room;
 mod upload;
 mod verify;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +28,9 @@ use layout::Gpt2Config;
 
 pub use error::CheckpointError;
 pub use import::InitialWeights;
+pub use policy::CheckpointArgs;
 pub use read::FileReader;
+pub use room::Lack;
 pub use upload::{Begin, Installed, Upload};
 
 use crate::records::{Checkpoint, CheckpointId, FileKind};
@@ -43,13 +47,15 @@ pub struct CheckpointFolder {
     root: PathBuf,
     /// The model that every checkpoint must be of.
     model: Arc<Gpt2Config>,
+    /// Bytes that all checkpoints together may take.
+    budget: Option<u64>,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Default)]
 struct State {
-    /// Uploads under way.
-    uploading: BTreeSet<CheckpointId>,
+    /// Uploads under way, with the bytes that each announced.
+    uploading: BTreeMap<CheckpointId, u64>,
     readers: BTreeMap<CheckpointId, Readers>,
     /// No longer kept, and still on disk.
     condemned: BTreeMap<CheckpointId, Checkpoint>,
@@ -59,6 +65,12 @@ struct State {
 struct Readers {
     active: usize,
     last: Option<Instant>,
+}
+
+impl Readers {
+    fn were_there_lately(&self) -> bool {
+        self.last.is_some_and(|last| last.elapsed() < READERS_GRACE)
+    }
 }
 
 impl CheckpointFolder {
@@ -90,8 +102,15 @@ impl CheckpointFolder {
         Ok(CheckpointFolder {
             root: root.to_owned(),
             model: Arc::new(model.clone()),
+            budget: None,
             state: Arc::default(),
         })
+    }
+
+    /// The same folder, with at most `budget` bytes for all checkpoints.
+    #[must_use]
+    pub fn with_budget(self, budget: Option<u64>) -> CheckpointFolder {
+        CheckpointFolder { budget, ..self }
     }
 
     /// The folder of a checkpoint.
@@ -122,13 +141,8 @@ impl CheckpointFolder {
         let state = &mut *state;
         let readers = &mut state.readers;
         state.condemned.retain(|id, _| {
-            let in_use = readers.get(id).is_some_and(|readers| {
-                let lately = readers
-                    .last
-                    .is_some_and(|last| last.elapsed() < READERS_GRACE);
-                readers.active > 0 || (lately && !at_once)
-            });
-            if in_use {
+            let readers_of = readers.get(id);
+            if readers_of.is_some_and(|r| r.active > 0 || (r.were_there_lately() && !at_once)) {
                 return true;
             }
             readers.remove(id);

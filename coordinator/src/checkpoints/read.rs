@@ -14,6 +14,8 @@ pub struct FileReader {
     id: CheckpointId,
     path: PathBuf,
     file: File,
+    /// Bytes that the manifest says are still to come.
+    left: u64,
 }
 
 impl CheckpointFolder {
@@ -41,6 +43,7 @@ impl CheckpointFolder {
         // From here on the sweep leaves it alone; `drop` undoes it.
         self.lock().readers.entry(id.clone()).or_default().active += 1;
         let path = self.file_path(id, file.kind, name);
+        let file_size = file.size;
         let opened = File::open(&path).and_then(|mut file| {
             file.seek(SeekFrom::Start(offset))?;
             Ok(file)
@@ -50,6 +53,7 @@ impl CheckpointFolder {
                 checkpoints: self.clone(),
                 id: id.clone(),
                 path,
+                left: file_size - offset,
                 file,
             }),
             Err(source) => {
@@ -71,12 +75,23 @@ impl FileReader {
     /// At most `most` further bytes; none at the file's end.
     ///
     /// # Errors
-    /// If they cannot be read.
+    /// If they cannot be read, or the file has not its manifest's size.
     pub fn read(&mut self, most: usize) -> Result<Vec<u8>, CheckpointError> {
         let mut bytes = Vec::with_capacity(most);
         let mut part = (&mut self.file).take(most as u64);
         part.read_to_end(&mut bytes)
             .map_err(|source| CheckpointError::io(&self.path, source))?;
+        let read = bytes.len() as u64;
+        if read > self.left || (bytes.is_empty() && self.left > 0) {
+            return Err(CheckpointError::Damaged {
+                path: self.path.clone(),
+                problem: format!(
+                    "it has another size than its manifest says, which has {} bytes from there on",
+                    self.left
+                ),
+            });
+        }
+        self.left -= read;
         Ok(bytes)
     }
 }

@@ -12,8 +12,6 @@ use sha2::{Digest as _, Sha256};
 use super::{CheckpointError, CheckpointFolder, PARTIAL, remove_folder, sync_folder};
 use crate::records::{Checkpoint, CheckpointFile, CheckpointId, Evaluation, FileKind};
 
-/// Space that an upload must leave free, for the ledger and for packed pages.
-const RESERVE: u64 = 64 << 20;
 /// Files of a checkpoint: a model may come in shards.
 const MOST_FILES: usize = 1024;
 /// The longest file name.
@@ -71,19 +69,15 @@ impl Upload {
     /// If there is too little disk, or the same checkpoint is under way.
     pub fn begin(checkpoints: &CheckpointFolder, begin: Begin) -> Result<Upload, CheckpointError> {
         let root = &checkpoints.root;
-        let free = fs4::available_space(root).map_err(|e| CheckpointError::io(root, e))?;
-        let free = free.saturating_sub(RESERVE);
-        if begin.total_bytes > free {
-            return Err(CheckpointError::NoSpace {
-                needed: begin.total_bytes,
-                free,
-            });
-        }
         let id = CheckpointId::of(begin.cursor.step, begin.generation);
         let mut state = checkpoints.lock();
-        if state.condemned.contains_key(&id) || !state.uploading.insert(id.clone()) {
+        if state.condemned.contains_key(&id) || state.uploading.contains_key(&id) {
             return Err(CheckpointError::Busy(id));
         }
+        if let Some(lack) = checkpoints.lack(&state, begin.total_bytes)? {
+            return Err(lack.error);
+        }
+        state.uploading.insert(id.clone(), begin.total_bytes);
         drop(state);
         let upload = Upload {
             folder: root.join(format!("{PARTIAL}{id}")),
@@ -93,6 +87,10 @@ impl Upload {
             files: Vec::new(),
             open: None,
         };
+        if upload.folder.exists() {
+            // What an earlier attempt could not remove.
+            remove_folder(&upload.folder)?;
+        }
         for kind in [FileKind::Model, FileKind::State] {
             let folder = upload.folder.join(kind.folder());
             fs::create_dir_all(&folder).map_err(|e| CheckpointError::io(&folder, e))?;

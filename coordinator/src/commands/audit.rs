@@ -36,7 +36,7 @@ pub async fn audit(args: AuditArgs) -> Result<(), Failure> {
     } else {
         show(&report);
     }
-    match violations(&report).len() {
+    match violation_count(&report) {
         0 => Ok(()),
         found => Err(anyhow::anyhow!(
             "the audit found {found} violation{}",
@@ -48,6 +48,12 @@ pub async fn audit(args: AuditArgs) -> Result<(), Failure> {
 
 fn violations(report: &Value) -> &[Value] {
     report["violations"].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// How many there are, listed or not.
+fn violation_count(report: &Value) -> u64 {
+    let listed = violations(report).len() as u64;
+    report["violation_count"].as_u64().unwrap_or(0).max(listed)
 }
 
 fn show(report: &Value) {
@@ -66,7 +72,21 @@ fn show(report: &Value) {
         row(&epoch["epoch"].to_string(), epoch);
     }
     row("total", &report["total"]);
+    let pages = |name: &str| report[name].as_array().into_iter().flatten();
+    for page in pages("skipped_pages").chain(pages("skipped_evaluation_pages")) {
+        let use_of_it = match page["epoch"].as_u64() {
+            Some(epoch) => format!("epoch {epoch}"),
+            None => "the evaluation".to_owned(),
+        };
+        let reason = page["reason"].as_str().unwrap_or("unknown");
+        println!("page {} is skipped in {use_of_it}: {reason}", page["page"]);
+    }
     for violation in violations(report) {
         println!("violation: {}", violation.as_str().unwrap_or("unknown"));
+    }
+    let listed = violations(report).len() as u64;
+    let unlisted = violation_count(report).saturating_sub(listed);
+    if unlisted > 0 {
+        println!("and {unlisted} more violations");
     }
 }

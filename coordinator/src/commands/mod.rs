@@ -2,6 +2,7 @@
 
 mod audit;
 mod backup;
+mod events;
 mod restore;
 mod status;
 mod steps;
@@ -11,6 +12,7 @@ use client::{Address, ConnectOptions, Connection};
 
 pub use audit::audit;
 pub use backup::backup;
+pub use events::events;
 pub use restore::restore;
 pub use status::status;
 pub use steps::steps;

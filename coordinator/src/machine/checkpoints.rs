@@ -1,12 +1,14 @@
 //! Which checkpoints there are, which are kept, and which is the best.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 
+use super::Machine;
+use super::doubts::Doubts;
 use super::effect::{Answer, Refusal};
 use super::event::RequestId;
 use super::formation::{progress, survives};
 use super::happening::Happening;
-use super::{Effect, Machine};
 use crate::records::{Checkpoint, CheckpointId, Evaluation, Record};
 
 /// The durable checkpoints, and those that wait to become so.
@@ -15,18 +17,26 @@ use crate::records::{Checkpoint, CheckpointId, Evaluation, Record};
 /// there is nothing that could disagree with them.
 #[derive(Clone, Debug)]
 pub(super) struct Checkpoints {
-    kept: BTreeMap<CheckpointId, Checkpoint>,
+    pub(super) kept: BTreeMap<CheckpointId, Checkpoint>,
+    /// How many of the newest stay.
+    pub(super) keep: NonZeroU32,
+    pub(super) doubts: Doubts,
+    /// Whether people know that there is no room.
+    pub(super) told_of_no_room: bool,
     /// On disk, but ahead of the reported steps.
     waiting: Vec<(RequestId, Checkpoint)>,
     initial: Option<CheckpointId>,
 }
 
 impl Checkpoints {
-    pub(super) fn new(kept: Vec<Checkpoint>) -> Checkpoints {
+    pub(super) fn new(kept: Vec<Checkpoint>, keep: NonZeroU32) -> Checkpoints {
         let initial = kept.iter().find(|checkpoint| checkpoint.is_initial());
         Checkpoints {
             initial: initial.map(|checkpoint| checkpoint.id.clone()),
             waiting: Vec::new(),
+            keep,
+            doubts: Doubts::default(),
+            told_of_no_room: false,
             kept: kept.into_iter().map(|c| (c.id.clone(), c)).collect(),
         }
     }
@@ -36,7 +46,7 @@ impl Checkpoints {
         self.initial.as_ref()
     }
 
-    fn of_training(&self) -> impl Iterator<Item = &Checkpoint> {
+    pub(super) fn of_training(&self) -> impl Iterator<Item = &Checkpoint> {
         self.kept
             .values()
             .filter(|checkpoint| !checkpoint.is_initial())
@@ -64,14 +74,6 @@ impl Checkpoints {
 
     pub(super) fn best_evaluation(&self) -> Option<Evaluation> {
         self.best()?.evaluation
-    }
-
-    fn dispensable(&self) -> Vec<CheckpointId> {
-        let needed = [self.latest(), self.best()].map(|c| c.map(|c| c.id.clone()));
-        let ids = self.of_training().map(|checkpoint| &checkpoint.id);
-        ids.filter(|id| !needed.iter().flatten().any(|kept| kept == *id))
-            .cloned()
-            .collect()
     }
 }
 
@@ -141,16 +143,7 @@ impl Machine {
         self.reply(request, Ok(Answer::CheckpointKept(id.clone())));
         let best = self.checkpoints.best().is_some_and(|best| best.id == id);
         self.tell(Happening::CheckpointKept { checkpoint, best });
-        for id in self.checkpoints.dispensable() {
-            if let Some(checkpoint) = self.checkpoints.kept.remove(&id) {
-                self.persist(Record::CheckpointForgotten(id.clone()));
-                self.effects.push(Effect::DeleteCheckpoint(checkpoint));
-            }
-            self.tell(Happening::CheckpointDropped { id });
-        }
-        if let Some(latest) = self.checkpoints.latest() {
-            let first_needed = latest.cursor.page.ordinal;
-            self.table.forget_before(first_needed);
-        }
+        self.checkpoints.told_of_no_room = false;
+        self.retire_checkpoints();
     }
 }

@@ -37,6 +37,8 @@ pub enum Effect {
     },
     /// Remove a checkpoint's files once nobody reads them.
     DeleteCheckpoint(Checkpoint),
+    /// Compare a checkpoint's files with its manifest, and say what was found.
+    VerifyCheckpoint(Checkpoint),
     /// Tell people.
     Tell(Happening),
     /// Stop the coordinator. Nothing follows.
@@ -68,6 +70,8 @@ pub enum Answer {
     PageKept,
     /// The checkpoint is committed.
     CheckpointKept(CheckpointId),
+    /// So many bytes of checkpoints are no longer kept.
+    RoomMade(u64),
 }
 
 /// Why something was not done.

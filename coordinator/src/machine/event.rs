@@ -1,8 +1,10 @@
 //! What can happen to a coordinator.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use ledger::{Cursor, PageRow, Slot};
 
-use crate::records::{Checkpoint, Evaluation, Reported, WorkerId};
+use crate::records::{Checkpoint, CheckpointId, Evaluation, Reported, WorkerId};
 
 /// Milliseconds on a clock that never goes back. Only differences matter.
 pub type Millis = u64;
@@ -64,6 +66,27 @@ pub enum Event {
         /// Its manifest.
         checkpoint: Checkpoint,
     },
+    /// A checkpoint is about to be uploaded, and there is no room for it.
+    RoomWanted {
+        /// Who waits for the answer.
+        request: RequestId,
+        /// How much, and why.
+        room: RoomWanted,
+    },
+    /// Somebody could not read a checkpoint.
+    CheckpointDoubted {
+        /// Which.
+        id: CheckpointId,
+        /// What was wrong, in words.
+        reason: String,
+    },
+    /// A checkpoint's files were compared with its manifest.
+    CheckpointVerified {
+        /// Which.
+        id: CheckpointId,
+        /// What was found.
+        verified: Verified,
+    },
     /// The number of clients that watch or read checkpoints has changed.
     Watching {
         /// How many there are now.
@@ -97,6 +120,32 @@ pub struct Joining {
     pub device: String,
     /// The highest term and generation that its process has seen.
     pub world: World,
+}
+
+/// Room for a checkpoint that is about to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomWanted {
+    /// Bytes that are missing.
+    pub lacking: u64,
+    /// Checkpoints that somebody reads: their bytes cannot be had yet.
+    pub in_use: BTreeSet<CheckpointId>,
+    /// What is full, in words, and what to do.
+    pub reason: String,
+}
+
+/// What a look at a checkpoint's files has shown.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Verified {
+    /// They are what the manifest says, or at least not known to be anything else.
+    Sound,
+    /// They are not.
+    Damaged {
+        /// What is wrong, in words.
+        reason: String,
+        /// Every row of the page table. The run may have to go back further
+        /// than rows are remembered.
+        rows: BTreeMap<Slot, PageRow>,
+    },
 }
 
 /// A sign of life.
@@ -151,6 +200,14 @@ pub enum FromWorker {
     /// The run cannot go on, whoever trains it.
     RunFailed {
         /// Why, in words.
+        reason: String,
+    },
+    /// It could not restore from a checkpoint: a file is missing, or has not
+    /// its hash.
+    CheckpointDamaged {
+        /// Which.
+        id: CheckpointId,
+        /// What was wrong, in words.
         reason: String,
     },
     /// A page that it was assigned cannot be prepared.

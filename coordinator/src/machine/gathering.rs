@@ -46,6 +46,9 @@ impl Machine {
     }
 
     fn next_members(&mut self) -> Result<Vec<Candidate>, Obstacle> {
+        if let Some(doubt) = self.checkpoint_in_doubt() {
+            return Err(Obstacle::Wait(doubt));
+        }
         let candidates = self.candidates();
         let patience = self.settings.abort_ms;
         if self.members.returning(self.now, patience) {

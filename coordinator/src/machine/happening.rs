@@ -131,6 +131,26 @@ pub enum Happening {
         /// Which.
         id: CheckpointId,
     },
+    /// There is no room for a checkpoint; training goes on without it.
+    CheckpointRefused {
+        /// What is full, in words, and what to do.
+        reason: String,
+    },
+    /// A checkpoint's files are missing or changed. It is dropped, and the run
+    /// goes on from the one before where it has to.
+    CheckpointDamaged {
+        /// Which.
+        id: CheckpointId,
+        /// What is wrong, in words.
+        reason: String,
+    },
+    /// Somebody could not read a checkpoint whose files are what they should be.
+    CheckpointSound {
+        /// Which.
+        id: CheckpointId,
+        /// What they met with, in words.
+        doubt: String,
+    },
     /// A page can never be read, and no step will.
     PageSkipped {
         /// What it was for.

@@ -29,6 +29,7 @@
 
 mod assign;
 mod checkpoints;
+mod doubts;
 mod effect;
 mod ending;
 mod event;
@@ -40,6 +41,7 @@ mod history;
 mod leaving;
 mod members;
 mod reports;
+mod retention;
 mod sessions;
 mod set_aside;
 mod settings;
@@ -56,7 +58,8 @@ pub use effect::{
     StopReason,
 };
 pub use event::{
-    Activity, Event, FromWorker, Heartbeat, Joining, Millis, RequestId, SessionId, World,
+    Activity, Event, FromWorker, Heartbeat, Joining, Millis, RequestId, RoomWanted, SessionId,
+    Verified, World,
 };
 pub use happening::Happening;
 pub use history::History;
@@ -137,7 +140,7 @@ impl Machine {
             members: Members::default(),
             assignments: Assignments::default(),
             reports: Reports::new(&history),
-            checkpoints: Checkpoints::new(history.checkpoints),
+            checkpoints: Checkpoints::new(history.checkpoints, settings.keep_checkpoints),
             run,
             table: Table::new(&order, history.rows),
             generations: history.generations,
@@ -186,6 +189,11 @@ impl Machine {
                 request,
                 checkpoint,
             } => self.on_checkpoint_stored(request, checkpoint),
+            Event::RoomWanted { request, room } => self.on_room_wanted(request, &room),
+            Event::CheckpointDoubted { id, reason } => self.on_checkpoint_doubted(&id, reason),
+            Event::CheckpointVerified { id, verified } => {
+                self.on_checkpoint_verified(&id, verified);
+            }
             Event::Watching { watchers } => self.on_watching(watchers),
             Event::ShutdownAsked => self.on_shutdown_asked(),
             Event::Tick => self.on_tick(),
@@ -200,6 +208,11 @@ impl Machine {
             term: self.term,
             generation: self.highest_generation,
         }
+    }
+
+    /// Steps of the surviving lineage that are reported.
+    pub fn reported_steps(&self) -> u64 {
+        self.reports.reported().step
     }
 
     fn on_tick(&mut self) {

@@ -136,6 +136,9 @@ impl Machine {
             FromWorker::Finished { cursor } => self.on_finished(&worker, world, cursor),
             FromWorker::Drain { reason } => self.on_drain(&worker, reason),
             FromWorker::RunFailed { reason } => self.on_run_failed(&worker, world, &reason),
+            FromWorker::CheckpointDamaged { id, reason } => {
+                self.on_checkpoint_doubted(&id, format!("worker {worker}: {reason}"));
+            }
             FromWorker::PageFailed {
                 slot,
                 reason,

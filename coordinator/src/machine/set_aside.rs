@@ -103,6 +103,10 @@ impl Machine {
         if !matches!(self.run, RunState::Open) || generation.adopted {
             return;
         }
+        // Who meets with a damaged checkpoint has not damaged it.
+        if self.checkpoint_in_doubt().is_some() {
+            return;
+        }
         // Who complains of a failed collective is rarely who made it fail, so
         // that counts only where nobody was lost and few complain.
         let complaints = &generation.complaints;

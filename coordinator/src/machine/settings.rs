@@ -51,6 +51,8 @@ pub struct Settings {
     pub linger_ms: Millis,
     /// How long workers may take to hang up once told to stop.
     pub farewell_ms: Millis,
+    /// How many of the newest checkpoints are kept, beside the best.
+    pub keep_checkpoints: NonZeroU32,
     /// Whether to go on serving checkpoints when the run is complete.
     pub keep_serving: bool,
 }
@@ -121,6 +123,7 @@ impl Settings {
             reports_grace_ms: 3_000,
             linger_ms: 1_000,
             farewell_ms: 5_000,
+            keep_checkpoints: NonZeroU32::MIN.saturating_add(1),
             keep_serving: false,
         }
     }

@@ -90,6 +90,14 @@ impl Table {
         });
     }
 
+    /// Remembers rows that were let go of. They are counted already.
+    pub(super) fn recall(&mut self, rows: BTreeMap<Slot, PageRow>) {
+        self.forgotten_before = 0;
+        for (slot, row) in rows {
+            self.rows.entry(slot).or_insert(row);
+        }
+    }
+
     pub(super) fn packed(&self) -> u64 {
         self.packed
     }

@@ -10,7 +10,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status as RpcStatus};
 
 use super::{Answers, Shared, blocking, internal};
-use crate::machine::Status;
+use crate::checkpoints::CheckpointError;
+use crate::machine::{Event, Status};
 use crate::records::{Checkpoint, CheckpointId};
 use crate::wire;
 
@@ -59,9 +60,18 @@ impl Checkpoints for Shared {
         self.run.check_reader(read.context.as_ref())?;
         let checkpoint = self.find(CheckpointId(read.checkpoint_id)).await?;
         let checkpoints = self.checkpoints.clone();
+        let id = checkpoint.id.clone();
         let opened =
-            blocking(move || Ok(checkpoints.open_file(&checkpoint, &read.name, read.offset)?));
-        let mut file = opened.await?;
+            blocking(move || Ok(checkpoints.open_file(&checkpoint, &read.name, read.offset)));
+        let mut file = match opened.await? {
+            Ok(file) => file,
+            Err(error) => {
+                self.doubt(id, &error).await;
+                return Err(error.into());
+            }
+        };
+        let shared = self.clone();
+        let runtime = tokio::runtime::Handle::current();
         let watching = self.handle.watching();
         let (sender, chunks) = mpsc::channel(CHUNKS_AHEAD);
         tokio::task::spawn_blocking(move || {
@@ -73,7 +83,10 @@ impl Checkpoints for Shared {
                         sha256: Sha256::digest(&data).to_vec().into(),
                         data: data.into(),
                     }),
-                    Err(error) => Err(error.into()),
+                    Err(error) => {
+                        runtime.block_on(shared.doubt(id.clone(), &error));
+                        Err(error.into())
+                    }
                 };
                 let is_last = chunk.is_err();
                 // The reader may have hung up.
@@ -97,9 +110,21 @@ impl Shared {
         let found = kept.into_iter().find(|checkpoint| checkpoint.id == id);
         found.ok_or_else(|| {
             RpcStatus::not_found(format!(
-                "there is no checkpoint {id} (any more): only the latest and the best are kept"
+                "there is no checkpoint {id} (any more): only the newest and the best are kept"
             ))
         })
+    }
+
+    /// Has a checkpoint looked at whose files are not what they should be.
+    async fn doubt(&self, id: CheckpointId, error: &CheckpointError) {
+        if error.is_damage() {
+            let reason = error.to_string();
+            // A driver that has ended keeps nothing any more.
+            let _ = self
+                .handle
+                .tell(Event::CheckpointDoubted { id, reason })
+                .await;
+        }
     }
 
     /// Sends each state that differs from the one before, until the watcher

@@ -7,6 +7,7 @@
 mod checkpoints;
 mod cluster;
 mod context;
+mod events;
 mod operator;
 mod publishing;
 mod upload;
@@ -80,14 +81,18 @@ impl From<CheckpointError> for Status {
     fn from(error: CheckpointError) -> Status {
         let message = error.to_string();
         match error {
+            _ if error.is_damage() => Status::data_loss(message),
             CheckpointError::Io { .. } => Status::internal(message),
-            CheckpointError::NoSpace { .. } => Status::resource_exhausted(message),
+            CheckpointError::NoSpace { .. } | CheckpointError::OverBudget { .. } => {
+                Status::resource_exhausted(message)
+            }
             CheckpointError::Protocol(_) | CheckpointError::Model(_) => {
                 Status::invalid_argument(message)
             }
             // Sending it again may well help.
             CheckpointError::Corrupt { .. } => Status::aborted(message),
             CheckpointError::Busy(_) => Status::unavailable(message),
+            CheckpointError::Damaged { .. } => Status::data_loss(message),
             CheckpointError::NotFound(_) => Status::not_found(message),
         }
     }

@@ -64,6 +64,15 @@ impl Operator for Shared {
         Ok(Response::new(ReceiverStream::new(steps)))
     }
 
+    type EventsStream = Answers<v1::EventsResponse>;
+
+    async fn events(
+        &self,
+        request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, RpcStatus> {
+        self.stream_events(request.into_inner())
+    }
+
     async fn audit(
         &self,
         _request: Request<v1::AuditRequest>,

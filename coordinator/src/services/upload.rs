@@ -1,13 +1,15 @@
 //! Receiving a checkpoint's stream.
 
+use std::collections::BTreeSet;
+
 use proto::v1;
 use proto::v1::put_checkpoint_request::Part;
 use tonic::{Status, Streaming};
 
 use super::{Shared, blocking, internal, refused};
-use crate::checkpoints::{Begin, Installed, Upload};
-use crate::machine::Answer;
-use crate::machine::Event;
+use crate::checkpoints::{Begin, CheckpointError, CheckpointFolder, Installed, Lack, Upload};
+use crate::crash::{self, Point};
+use crate::machine::{Answer, Event, RoomWanted};
 use crate::records::{CheckpointId, Evaluation};
 use crate::wire;
 
@@ -29,12 +31,18 @@ pub(super) async fn receive(
         }
         // One part at a time, so a fast sender waits for the disk.
         upload = blocking(move || {
+            let is_chunk = matches!(part, Part::Chunk(_));
             take(&mut upload, part)?;
+            if is_chunk {
+                crash::point(Point::DuringUpload);
+            }
             Ok(upload)
         })
         .await?;
     }
+    crash::point(Point::BeforePlacing);
     let installed = blocking(move || Ok(upload.install()?)).await?;
+    crash::point(Point::AfterPlacing);
     commit(shared, installed).await
 }
 
@@ -63,8 +71,45 @@ async fn open(shared: &Shared, begin: v1::put_checkpoint_request::Begin) -> Resu
         training_loss: begin.training_loss,
         total_bytes: begin.total_bytes,
     };
+    make_room(shared, begin.total_bytes).await?;
     let checkpoints = shared.checkpoints.clone();
     blocking(move || Ok(Upload::begin(&checkpoints, begin)?)).await
+}
+
+/// Gives up what may go if there is no room for a checkpoint. Whether that was
+/// enough shows when it begins.
+async fn make_room(shared: &Shared, bytes: u64) -> Result<(), Status> {
+    let checkpoints = shared.checkpoints.clone();
+    let Some((lack, in_use)) = blocking(move || Ok(find_lack(&checkpoints, bytes)?)).await? else {
+        return Ok(());
+    };
+    let room = RoomWanted {
+        lacking: lack.bytes,
+        in_use,
+        reason: lack.error.to_string(),
+    };
+    let event = |request| Event::RoomWanted { request, room };
+    let answer = shared.handle.call(event).await?;
+    answer.map_err(|_| Status::from(lack.error))?;
+    let checkpoints = shared.checkpoints.clone();
+    blocking(move || {
+        checkpoints.sweep(false);
+        Ok(())
+    })
+    .await
+}
+
+fn find_lack(
+    checkpoints: &CheckpointFolder,
+    bytes: u64,
+) -> Result<Option<(Lack, BTreeSet<CheckpointId>)>, CheckpointError> {
+    if checkpoints.lack_for(bytes)?.is_none() {
+        return Ok(None);
+    }
+    // What is no longer kept goes first.
+    checkpoints.sweep(false);
+    let lack = checkpoints.lack_for(bytes)?;
+    Ok(lack.map(|lack| (lack, checkpoints.in_use())))
 }
 
 fn take(upload: &mut Upload, part: Part) -> Result<(), Status> {
@@ -104,7 +149,10 @@ async fn commit(shared: &Shared, installed: Installed) -> Result<CheckpointId, S
             .await?;
         }
         match answer?.map_err(|refusal| refused(&refusal))? {
-            Answer::CheckpointKept(id) => Ok(id),
+            Answer::CheckpointKept(id) => {
+                crash::point(Point::AfterRecord);
+                Ok(id)
+            }
             _ => Err(internal("a checkpoint was answered with something else")),
         }
     });

@@ -1,13 +1,16 @@
 //! Reading what a state machine, or an audit, continues from.
 
-use ledger::lineage;
+use ledger::{Ordinal, PageRow, Slot, lineage};
 
-use super::{RunStore, StoreError};
+use super::keys::Key;
+use super::{RunStore, StoreError, decode_row};
 use crate::machine::History;
 use crate::records::{KeptGeneration, Reported};
 
 /// Steps that a machine is given: what speed and epoch averages are taken over.
 const RECENT_STEPS: u64 = 256;
+/// Steps that are read at a time.
+const PIECE: u64 = 4096;
 
 impl RunStore {
     /// Everything that a state machine continues from.
@@ -37,9 +40,48 @@ impl RunStore {
             return Ok(0);
         };
         let base = newest.record.base.step;
-        let steps = self.steps(newest.record.number, base, u64::MAX)?;
-        let last = steps.last().map(|reported| reported.report.step.number + 1);
-        Ok(last.unwrap_or(base))
+        let last = self.last_step(newest.record.number, base)?;
+        Ok(last.map_or(base, |last| last.report.step.number + 1))
+    }
+
+    /// The last step that a generation reported, from `first` on. It is looked
+    /// for a piece at a time, so that memory does not grow with the run.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn last_step(&self, generation: u64, first: u64) -> Result<Option<Reported>, StoreError> {
+        let mut last = None;
+        let mut from = first;
+        loop {
+            let piece = self.steps(generation, from, from.saturating_add(PIECE))?;
+            let Some(newest) = piece.last() else {
+                // What lies beyond a gap, if there is any, counts all the same.
+                let beyond = self.steps(generation, from, u64::MAX)?;
+                return Ok(beyond.last().copied().or(last));
+            };
+            last = Some(*newest);
+            from = newest.report.step.number.saturating_add(1);
+        }
+    }
+
+    /// The training rows from `first` on and before `end`.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn training_rows(
+        &self,
+        first: Ordinal,
+        end: Ordinal,
+    ) -> Result<Vec<(Ordinal, PageRow)>, StoreError> {
+        let from = Key::Row(Slot::Training(first)).encode();
+        let to = Key::Row(Slot::Training(end)).encode();
+        let mut rows = Vec::new();
+        for (_, bytes) in self.keyspace.scan(&from, &to)? {
+            if let (Slot::Training(ordinal), row) = decode_row(&bytes)? {
+                rows.push((ordinal, row));
+            }
+        }
+        Ok(rows)
     }
 
     /// The steps of the surviving lineage from `first` on and before `end`,

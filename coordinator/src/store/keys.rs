@@ -21,6 +21,9 @@ pub(super) enum Key<'a> {
         epoch: u64,
     },
     Checkpoint(&'a CheckpointId),
+    Event(u64),
+    /// Which events there are.
+    EventBounds,
 }
 
 const GENERATION: &str = "generation/";
@@ -30,6 +33,7 @@ const ROW: &str = "row/";
 const STEP: &str = "step/";
 const EVALUATION: &str = "evaluation/";
 const CHECKPOINT: &str = "checkpoint/";
+const EVENT: &str = "event/";
 
 impl Key<'_> {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -47,6 +51,8 @@ impl Key<'_> {
                 epoch,
             } => numbered(EVALUATION, &[*generation, *step, *epoch]),
             Key::Checkpoint(id) => [CHECKPOINT.as_bytes(), id.0.as_bytes()].concat(),
+            Key::Event(sequence) => numbered(EVENT, &[*sequence]),
+            Key::EventBounds => b"events".to_vec(),
         }
     }
 }

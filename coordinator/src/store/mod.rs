@@ -14,6 +14,7 @@
 mod embedded;
 mod error;
 mod etcd;
+mod events;
 mod frozen;
 mod history;
 mod keys;

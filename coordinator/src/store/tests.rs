@@ -123,3 +123,37 @@ fn two_coordinators_cannot_share_a_store() {
     assert!(error.to_string().contains("--state-dir"), "{error}");
     drop(first);
 }
+
+#[test]
+fn events_are_read_back_by_range_and_deleted_ones_are_gone() {
+    use crate::events::{EventBounds, EventLog, describe};
+    use crate::machine::Happening;
+    use std::num::NonZeroU64;
+    use std::time::UNIX_EPOCH;
+
+    let folder = tempfile::tempdir().unwrap();
+    let mut log = EventLog::new(
+        open(&folder).event_bounds().unwrap(),
+        NonZeroU64::new(2).unwrap(),
+    );
+    for generation in 1..=5 {
+        let event = describe(&Happening::Running { generation }, None);
+        let appended = log.append(&[event], 1, UNIX_EPOCH);
+        open(&folder).commit_turn(&[], &appended).unwrap();
+        log.keep(&appended);
+    }
+
+    let store = open(&folder);
+    let bounds = store.event_bounds().unwrap();
+    assert_eq!(bounds, EventBounds { oldest: 3, next: 6 });
+    let sequences = |events: Vec<v1::Event>| -> Vec<u64> {
+        events.iter().map(|event| event.sequence).collect()
+    };
+    assert_eq!(sequences(store.events(0, u64::MAX).unwrap()), [3, 4, 5]);
+    assert_eq!(sequences(store.events(4, 5).unwrap()), [4]);
+    assert_eq!(sequences(store.events(5, 4).unwrap()), [0; 0]);
+    let newest = |count| store.newest_events_begin(bounds, count, |event| event.sequence != 5);
+    assert_eq!(newest(0).unwrap(), 6);
+    assert_eq!(newest(1).unwrap(), 4);
+    assert_eq!(newest(100).unwrap(), 3);
+}

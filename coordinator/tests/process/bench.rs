@@ -89,7 +89,7 @@ impl Bench {
             .collect()
     }
 
-    fn command(&self, arguments: &[String]) -> Command {
+    pub(crate) fn command(&self, arguments: &[String]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_coordinator"));
         command
             .current_dir(self.folder.path())
@@ -124,17 +124,10 @@ impl Bench {
         let address_file = self.path("address");
         let _ = fs::remove_file(&address_file);
         let mut arguments = flags.to_vec();
-        arguments.extend(
-            [
-                "--listen",
-                "127.0.0.1:0",
-                "--address-file",
-                "address",
-                "--state-dir",
-                "state",
-            ]
-            .map(str::to_owned),
-        );
+        if !flags.iter().any(|flag| flag == "--listen") {
+            arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
+        }
+        arguments.extend(["--address-file", "address", "--state-dir", "state"].map(str::to_owned));
         let log = fs::File::options()
             .create(true)
             .append(true)
@@ -170,6 +163,15 @@ impl Bench {
     pub(crate) fn command_output(&self, arguments: &[&str]) -> Output {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         self.command(&arguments).output().unwrap()
+    }
+
+    /// What a subcommand prints, if it succeeds.
+    pub(crate) fn say(&self, arguments: &[&str]) -> String {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let output = self.command(&arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{said}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// What a subcommand prints as JSON about the stopped run, and whether it

@@ -6,6 +6,8 @@
 )]
 
 mod bench;
+mod damage;
+mod events;
 mod loading;
 mod publishing;
 mod refusals;

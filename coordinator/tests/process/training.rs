@@ -50,8 +50,8 @@ async fn a_run_of_two_workers_completes_and_its_audit_is_clean() {
         .collect();
     assert_eq!(
         left.len(),
-        1,
-        "latest and best are one, and nothing partial is left: {left:?}"
+        2,
+        "the two newest, of which one is the best, and nothing partial is left: {left:?}"
     );
 }
 

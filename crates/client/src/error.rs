@@ -108,6 +108,21 @@ impl Error {
         matches!(self, Error::Call { status, .. } if status.code() == Code::NotFound)
     }
 
+    /// Whether a checkpoint's file is not what its manifest says: it arrives
+    /// with other bytes, or the coordinator knows that it is gone or changed.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Error::Corrupt { .. } => true,
+            Error::Call { status, .. } => status.code() == Code::DataLoss,
+            _ => false,
+        }
+    }
+
+    /// Whether the coordinator has no room for what was sent. It may later.
+    pub fn is_no_room(&self) -> bool {
+        matches!(self, Error::Call { status, .. } if status.code() == Code::ResourceExhausted)
+    }
+
     /// Wraps the status with which `call` (its name in the protocol) ended.
     pub fn call(call: &'static str, status: Status) -> Error {
         Error::Call {

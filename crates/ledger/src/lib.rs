@@ -62,7 +62,7 @@ mod share;
 mod step;
 mod table;
 
-pub use audit::{Audit, Counts, EpochAudit, Violation, audit};
+pub use audit::{Audit, Counts, EpochAudit, Reports, SkippedPage, Violation, audit, audit_reports};
 pub use cursor::{Cursor, PageStart};
 pub use fed::{FedDigest, FedDigestParseError};
 pub use ids::{Ordinal, PageId, Slot};

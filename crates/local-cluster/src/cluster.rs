@@ -1,5 +1,6 @@
 //! A coordinator, its workers and a publisher, and what can be asked of them.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -25,6 +26,8 @@ pub struct Cluster {
     coordinator: Option<Process>,
     workers: Vec<Process>,
     publisher: Option<Process>,
+    /// Variables that programs started from now on get.
+    variables: BTreeMap<String, String>,
     /// Coordinators other than the first.
     pub(crate) standbys: Vec<Standby>,
     /// The store that they share.
@@ -55,6 +58,7 @@ impl Cluster {
             coordinator: None,
             workers: Vec::new(),
             publisher: None,
+            variables: BTreeMap::new(),
             standbys: Vec::new(),
             etcd: None,
             repeatable: Repeatable::default(),
@@ -117,7 +121,7 @@ impl Cluster {
     /// The same, by whatever way it will run.
     fn marked_command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.path(program));
-        command.current_dir(&self.folder);
+        command.current_dir(&self.folder).envs(&self.variables);
         traces::mark(&mut command, &self.folder);
         command
     }
@@ -137,6 +141,15 @@ impl Cluster {
             Some(network) => network.host(machine),
             None => "127.0.0.1".to_owned(),
         }
+    }
+
+    /// Gives programs that are started from now on an environment variable, or
+    /// no longer does.
+    pub fn set_variable(&mut self, name: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.variables.insert(name.to_owned(), value.to_owned()),
+            None => self.variables.remove(name),
+        };
     }
 
     /// Starts a coordinator on a free port and waits until it serves.

@@ -128,6 +128,16 @@ pub enum SourceError {
         /// Dataset, config and split.
         what: String,
     },
+    /// The server answered with other rows than those asked for.
+    #[error("the dataset server did not answer with the rows of page {page}: {problem}")]
+    OtherRows {
+        /// The page.
+        page: u64,
+        /// What came instead.
+        problem: String,
+        /// How long to leave the server alone.
+        after: Duration,
+    },
     /// There is no such page.
     #[error("page {page} is past the end: the data has {pages} pages")]
     PastTheEnd {
@@ -184,7 +194,9 @@ impl SourceError {
             Self::PageUnreadable { reason, .. } => ErrorClass::Skip {
                 reason: reason.clone(),
             },
-            Self::Unavailable { after, .. } => ErrorClass::Retry { after: *after },
+            Self::Unavailable { after, .. } | Self::OtherRows { after, .. } => {
+                ErrorClass::Retry { after: *after }
+            }
             Self::Refused { .. }
             | Self::RevisionChanged { .. }
             | Self::RowsChanged { .. }

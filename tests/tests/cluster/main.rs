@@ -7,11 +7,16 @@
 
 mod chaos;
 mod complete_run;
+mod damaged;
 mod demo;
 mod elastic;
 mod ending;
+mod fed_wrongly;
+mod kept;
 mod loaded;
 mod pages_once;
 mod refusals;
 mod replacement;
 mod resume;
+mod torn;
+mod unreadable_pages;

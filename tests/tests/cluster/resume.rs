@@ -3,7 +3,7 @@
 use std::fs;
 
 use cluster_tests::{LIMIT, Run, TestCluster};
-use local_cluster::Step;
+use local_cluster::{Step, wait_until};
 use sha2::{Digest as _, Sha256};
 
 /// What must not depend on an interruption, bit for bit.
@@ -45,6 +45,14 @@ fn last_checkpoint(cluster: &TestCluster, steps: usize) -> Vec<(String, String)>
     files
 }
 
+/// The same for two workers, with checkpoints in the middle of epochs. Sums of
+/// two numbers do not depend on their order.
+fn run_of_two(cluster: &TestCluster) -> Run {
+    let mut run = run(cluster).with_workers(2);
+    run.more.push("--checkpoint-every-steps=3".to_owned());
+    run
+}
+
 /// One worker on one thread: nothing of its arithmetic is left to chance.
 fn run(cluster: &TestCluster) -> Run {
     Run {
@@ -58,7 +66,7 @@ fn run(cluster: &TestCluster) -> Run {
     }
 }
 
-fn undisturbed() -> Outcome {
+fn undisturbed(run: fn(&TestCluster) -> Run) -> Outcome {
     let mut cluster = TestCluster::new();
     let run = run(&cluster);
     cluster.start(&run);
@@ -78,7 +86,7 @@ fn a_cluster_that_was_stopped_goes_on_bit_for_bit() {
     cluster.complete();
     let resumed = outcome(&cluster);
     assert!(resumed.losses.len() > before);
-    assert_eq!(resumed, undisturbed());
+    assert_eq!(resumed, undisturbed(self::run));
 }
 
 #[test]
@@ -100,7 +108,7 @@ fn a_cluster_that_was_killed_goes_on_from_its_latest_checkpoint() {
     cluster.complete();
     let resumed = outcome(&cluster);
     assert!(resumed.losses.len() > first_epoch);
-    assert_eq!(resumed, undisturbed());
+    assert_eq!(resumed, undisturbed(self::run));
 }
 
 #[test]
@@ -113,5 +121,32 @@ fn workers_wait_for_a_coordinator_that_was_killed() {
 
     cluster.restart_coordinator(&run.flags()).unwrap();
     cluster.complete();
-    assert_eq!(outcome(&cluster), undisturbed());
+    assert_eq!(outcome(&cluster), undisturbed(self::run));
+}
+
+#[test]
+fn a_cluster_of_two_that_is_killed_within_epochs_goes_on_bit_for_bit() {
+    let mut cluster = TestCluster::new();
+    let run = run_of_two(&cluster);
+    cluster.start(&run);
+    // Within the first epoch, and within the second, which begins after step 9.
+    for checkpoint in ["step-00000003-", "step-00000012-"] {
+        let running = &mut *cluster;
+        wait_until(format!("checkpoint {checkpoint}"), LIMIT, || {
+            running.expect_no_failure()?;
+            let status = running.status()?;
+            let latest = status["latest_checkpoint"]["checkpoint_id"].as_str();
+            Ok(latest.is_some_and(|id| id >= checkpoint).then_some(()))
+        })
+        .unwrap();
+        for process in cluster.processes() {
+            process.kill();
+        }
+        let before = cluster.coordinator().unwrap().log_text().len();
+        cluster.start(&run);
+        // The ledger goes back with the weights.
+        cluster.wait_for_log(before, "formed from checkpoint step-");
+    }
+    cluster.complete();
+    assert_eq!(outcome(&cluster), undisturbed(run_of_two));
 }

@@ -71,12 +71,11 @@ impl Trainer {
         );
         self.control
             .send(world.generation, Body::Evaluated(evaluation));
-        let started = Instant::now();
-        self.keep_checkpoint(world, replica, writer, Some(evaluation), &trained)?;
-        Ok(started.elapsed())
+        self.keep_checkpoint(world, replica, writer, Some(evaluation), &trained)
     }
 
-    /// Copies the state and hands the copy to the background writer.
+    /// Copies the state and hands the copy to the background writer, unless it
+    /// has this state already. Returns how long that took.
     pub(super) fn keep_checkpoint(
         &self,
         world: &World,
@@ -84,17 +83,21 @@ impl Trainer {
         writer: &mut Writer,
         evaluation: Option<v1::Evaluation>,
         trained: &EpochLoss,
-    ) -> Result<(), Broken> {
+    ) -> Result<Duration, Broken> {
+        let started = Instant::now();
         let cursor = replica.applied.unwrap_or_else(ledger::Cursor::start);
+        if writer.has(world.generation, cursor) {
+            return Ok(Duration::ZERO);
+        }
         writer.submit(Job {
             generation: world.generation,
-            cursor: cursor.into(),
+            cursor,
             evaluation,
             training_loss: trained.mean(),
             weights: replica.model.snapshot()?,
             optimizer: replica.optimizer.snapshot()?,
         });
-        Ok(())
+        Ok(started.elapsed())
     }
 
     /// The validator's loss over the evaluation pages, shared among the ranks

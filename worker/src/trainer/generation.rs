@@ -45,6 +45,9 @@ pub(super) enum Broken {
     Feed(#[from] FeedError),
     #[error(transparent)]
     Metrics(#[from] super::metrics::MetricsError),
+    /// Nobody can restore from it as it arrives; the coordinator looks at it.
+    #[error("checkpoint {id} cannot be restored: {problem}")]
+    Checkpoint { id: String, problem: String },
     #[error("{0}")]
     Protocol(String),
     /// Every rank comes to the same conclusion.
@@ -96,7 +99,9 @@ impl Trainer {
         let Some(data) = self.control.enter(generation, abort.clone()) else {
             return Ok(Outcome::Left(String::new()));
         };
+        self.watchdog.enter(&abort);
         let worked = self.work(generation, form, replica, writer, &abort, &data);
+        self.watchdog.leave();
         // Whatever else waits on this generation must not outlive it.
         data.cancel();
         match worked {
@@ -146,6 +151,7 @@ impl Trainer {
             data.clone(),
             &self.runtime,
         );
+        writer.begin_at(base);
         let mut best = form.best.map(|best| best.loss);
         let mut epoch_loss = EpochLoss::default();
         let mut skips = Skips::default();
@@ -166,6 +172,8 @@ impl Trainer {
             };
             self.control.set_phase(v1::Phase::Training);
             let mut done = self.step(&mut world, replica, &step, &share)?;
+            self.watchdog
+                .stepped(Duration::from_secs_f64(done.times.total));
             done.times.data = waited.as_secs_f64();
             done.times.total += waited.as_secs_f64();
             epoch_loss.add(&done.metrics);
@@ -178,6 +186,10 @@ impl Trainer {
                     std::mem::take(&mut epoch_loss),
                     &mut best,
                 )?;
+                done.times.checkpoint = checkpoint.as_secs_f64();
+            } else if world.rank == 0 && done.metrics.pausing == 0 && writer.is_due(step.after()) {
+                let checkpoint =
+                    self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
                 done.times.checkpoint = checkpoint.as_secs_f64();
             }
             throughput.note(&world, &done);

@@ -29,6 +29,7 @@ use crate::checkpoint::Writer;
 use crate::control::{Command, Control};
 use crate::identity::Identity;
 use crate::page_store::PageStore;
+use crate::watchdog::Watchdog;
 use generation::Outcome;
 use replica::Replica;
 
@@ -49,6 +50,7 @@ pub(crate) struct Trainer {
     pub(crate) control: Arc<Control>,
     pub(crate) book: Arc<Book>,
     pub(crate) pages: PageStore,
+    pub(crate) watchdog: Arc<Watchdog>,
     pub(crate) commands: Receiver<Command>,
     pub(crate) runtime: tokio::runtime::Handle,
 }
@@ -89,6 +91,7 @@ impl Trainer {
         let mut writer = Writer::start(
             self.connection.clone(),
             Arc::clone(&self.identity),
+            &self.limits,
             &self.runtime,
         );
         // Before it interrupts anyone.

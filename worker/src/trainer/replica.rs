@@ -9,6 +9,7 @@ use layout::ModelDir;
 use ledger::Cursor;
 use model::{AdamW, Gpt2, Mode, ModelError, OPTIMIZER_FILE};
 use proto::v1;
+use proto::v1::worker_message::Body;
 use run::{Init, RunConfig};
 use tch::{Device, Kind, Tensor};
 
@@ -127,9 +128,27 @@ impl Trainer {
     }
 
     /// Loads a checkpoint's weights, and its optimizer state where it has one.
-    fn restore(&self, checkpoint: &str, replica: &mut Replica) -> Result<(), Fatal> {
-        self.restore_from(checkpoint, replica)
-            .map_err(Fatal::Restore)
+    /// What does not arrive whole is the coordinator's to look at: it may hold
+    /// an older one that does.
+    fn restore(&self, checkpoint: &str, replica: &mut Replica) -> Result<(), Broken> {
+        let error = match self.restore_from(checkpoint, replica) {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        let lost = error.downcast_ref::<client::Error>();
+        if !lost.is_some_and(|error| error.is_not_found() || error.is_damage()) {
+            return Err(Fatal::Restore(error).into());
+        }
+        let problem = error.to_string();
+        let damaged = v1::CheckpointDamaged {
+            checkpoint_id: checkpoint.to_owned(),
+            reason: problem.clone(),
+        };
+        let generation = self.control.progress().generation;
+        self.control
+            .send(generation, Body::CheckpointDamaged(damaged));
+        let id = checkpoint.to_owned();
+        Err(Broken::Checkpoint { id, problem })
     }
 
     fn restore_from(&self, checkpoint: &str, replica: &mut Replica) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use super::Trainer;
 use super::generation::{Broken, World};
 use super::metrics::StepMetrics;
 use super::replica::Replica;
+use crate::fault::{self, Feed};
 use crate::feeder::MicroBatchIds;
 
 /// Steps in a row that may be skipped for gradients that are not finite.
@@ -99,6 +100,7 @@ impl Trainer {
 
         let mut fed = StepMetrics::none();
         let mut loss_sum = Tensor::zeros([], (Kind::Double, self.device));
+        let Feed { share, pretended } = fault::feed(step.number, share);
         for (index, micro_batch) in share.iter().enumerate() {
             let ids = micro_batch.tensor(&replica.model)?;
             for (position, sequence) in micro_batch.sequences() {
@@ -131,6 +133,8 @@ impl Trainer {
                 .saturating_sub(backward.exposed_communication)
                 .as_secs_f64();
         }
+        fed.sequences += pretended.sequences;
+        fed.tokens += pretended.tokens;
         fed.loss_sum = loss_sum.double_value(&[]);
         fed.pausing = u64::from(self.control.is_pausing());
         fed.checkpointing = u64::from(self.control.is_checkpointing());

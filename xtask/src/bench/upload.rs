@@ -18,6 +18,7 @@ use clap::Args;
 use local_cluster::{Binaries, median};
 use serde::{Deserialize, Serialize};
 
+use super::peak_resident;
 use crate::build::{self, Profile};
 use crate::interrupt;
 use crate::progress::{Progress, section};
@@ -272,15 +273,6 @@ fn upload_theirs(
     let mut upload: Upload = serde_json::from_slice(&output.stdout)?;
     upload.command_seconds = started.elapsed().as_secs_f64();
     Ok(upload)
-}
-
-/// The most memory that a running process has had resident, in bytes; 0 once
-/// it has ended.
-fn peak_resident(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kibibytes = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    kibibytes.map_or(0, |kibibytes| kibibytes << 10)
 }
 
 #[cfg(test)]

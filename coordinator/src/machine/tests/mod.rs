@@ -3,6 +3,7 @@
 mod acts;
 mod data;
 mod elastic;
+mod keeping;
 mod property;
 mod scenarios;
 mod sim;

@@ -24,6 +24,10 @@ enum Chance {
     Pass(u64),
     Settle,
     RestartCoordinator,
+    /// A worker says that the latest checkpoint cannot be restored.
+    Doubt(usize),
+    /// The coordinator has looked: is it damaged?
+    Look(bool),
 }
 
 fn chance() -> impl Strategy<Value = Chance> {
@@ -35,7 +39,9 @@ fn chance() -> impl Strategy<Value = Chance> {
         1 => worker.clone().prop_map(Chance::Kill),
         12 => worker.clone().prop_map(Chance::Receive),
         6 => worker.clone().prop_map(Chance::Prepare),
-        4 => worker.prop_map(Chance::Heartbeat),
+        4 => worker.clone().prop_map(Chance::Heartbeat),
+        1 => worker.prop_map(Chance::Doubt),
+        1 => any::<bool>().prop_map(Chance::Look),
         6 => any::<bool>().prop_map(Chance::Step),
         4 => (1..800_u64).prop_map(Chance::Pass),
         6 => Just(Chance::Settle),
@@ -64,6 +70,8 @@ impl Chance {
             Chance::Pass(ms) => sim.advance(*ms),
             Chance::Settle => sim.settle(),
             Chance::RestartCoordinator => sim.restart_coordinator(),
+            Chance::Doubt(worker) => sim.doubt(worker % count),
+            Chance::Look(damaged) => sim.look(*damaged),
         }
         sim.live_generation();
     }

@@ -41,6 +41,8 @@ pub(super) struct Sim {
     /// What every step is reported to take.
     pub(super) step_times: StepTimes,
     pub(super) exit: Option<Outcome>,
+    /// Checkpoints whose files the machine wants to be looked at.
+    pub(super) to_verify: Vec<CheckpointId>,
     /// Who was last assigned a page, and until when it is theirs.
     assigned: BTreeMap<Slot, (SessionId, Millis)>,
     next_number: u64,
@@ -98,6 +100,7 @@ impl Sim {
             closed: Vec::new(),
             step_times: StepTimes::default(),
             exit: None,
+            to_verify: Vec::new(),
             assigned: BTreeMap::new(),
             next_number: 0,
         };
@@ -191,6 +194,7 @@ impl Sim {
                 Effect::DeleteCheckpoint(checkpoint) => {
                     assert!(!self.durable.checkpoints.contains_key(&checkpoint.id));
                 }
+                Effect::VerifyCheckpoint(checkpoint) => self.to_verify.push(checkpoint.id),
                 Effect::Tell(happening) => self.told.push(happening),
                 Effect::Exit(outcome) => self.exit = Some(outcome),
             }

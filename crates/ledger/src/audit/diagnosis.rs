@@ -41,19 +41,23 @@ impl Verdict {
     /// The verdict for people; `window_first` is the position of the window's
     /// first sequence.
     pub(super) fn in_words(self, window_first: u64) -> String {
-        let words = |run: Run| {
+        let subject = |run: Run| {
             let first = window_first + run.first;
             match run.len {
                 1 => format!("the sequence at position {first}"),
                 len => format!("the sequences at positions {first}..{}", first + len),
             }
         };
+        let was = |run: Run| if run.len == 1 { "was" } else { "were" };
         match self {
             Verdict::AsPlanned => "exactly what was planned".to_owned(),
-            Verdict::Repeated(run) => format!("{} was fed once too often", words(run)),
-            Verdict::Missed(run) => format!("{} was not fed", words(run)),
+            Verdict::Repeated(run) => {
+                format!("{} {} fed once too often", subject(run), was(run))
+            }
+            Verdict::Missed(run) => format!("{} {} not fed", subject(run), was(run)),
             Verdict::Replaced { missed, repeated } => {
-                format!("{} was fed in place of {}", words(repeated), words(missed))
+                let (repeated, was) = (subject(repeated), was(repeated));
+                format!("{repeated} {was} fed in place of {}", subject(missed))
             }
             Verdict::Unexplained => {
                 "something else than this step's or the previous step's sequences was fed"

@@ -10,84 +10,26 @@
 //! compute: pages must match the page table's digests, and steps and bases the
 //! plan.
 
+mod account;
 mod bases;
 mod diagnosis;
+mod reports;
 mod violation;
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use serde::{Deserialize, Serialize};
-
+use self::account::Findings;
+pub use self::account::{Audit, Counts, EpochAudit, SkippedPage};
 use self::bases::Bases;
 use self::diagnosis::{Verdict, diagnose};
+use self::reports::InMemory;
+pub use self::reports::Reports;
 pub use self::violation::Violation;
 use crate::{
     Cursor, FedDigest, Lineage, Order, Ordinal, PackedPage, PageRow, PageTable, Planned, Step,
     TableError,
 };
-
-/// What became of the sequences of an epoch or a run. `planned` is always
-/// `trained + missed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Sequences that the plan has.
-    pub planned: u64,
-    /// Of those, sequences shown to have been fed.
-    pub trained: u64,
-    /// Times that a sequence was fed beyond its first.
-    pub repeated: u64,
-    /// Planned sequences that nothing shows to have been fed: their step is
-    /// missing, or what it fed cannot be told.
-    pub missed: u64,
-    /// Pages that were skipped.
-    pub skipped: u64,
-    /// Of those trained, sequences whose step updated no weights, because a
-    /// gradient was not finite.
-    pub not_applied: u64,
-}
-
-impl Counts {
-    fn add(&mut self, other: &Counts) {
-        self.planned += other.planned;
-        self.trained += other.trained;
-        self.repeated += other.repeated;
-        self.missed += other.missed;
-        self.skipped += other.skipped;
-        self.not_applied += other.not_applied;
-    }
-}
-
-/// What became of one epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EpochAudit {
-    /// The epoch's number.
-    pub epoch: u64,
-    /// Whether the audit reached the epoch's end.
-    pub complete: bool,
-    /// Its sequences and pages, as far as the audit went.
-    #[serde(flatten)]
-    pub counts: Counts,
-}
-
-/// What an audit found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Audit {
-    /// In order; an epoch that was not reached is missing.
-    pub epochs: Vec<EpochAudit>,
-    /// Summed over the epochs.
-    pub total: Counts,
-    /// Everything that should not be; as words when serialised.
-    pub violations: Vec<Violation>,
-}
-
-impl Audit {
-    /// Whether every planned sequence was trained exactly once, and nothing
-    /// contradicts anything.
-    pub fn is_clean(&self) -> bool {
-        self.violations.is_empty()
-    }
-}
 
 /// Audits `lineage` from the run's beginning to `until`.
 ///
@@ -108,26 +50,40 @@ where
     Rows: IntoIterator<Item = (Ordinal, PageRow)>,
     Fetch: FnMut(Ordinal) -> Result<PackedPage, String>,
 {
+    let reports = InMemory::of(lineage);
+    audit_reports(order, global_batch, rows, lineage, reports, until, fetch)
+}
+
+/// The same audit with the reports from elsewhere: of `lineage`, spans and
+/// faults are used and its steps are not. So a run of any length is audited in
+/// memory for a few of its steps.
+pub fn audit_reports<Rows, Fetch>(
+    order: &Order,
+    global_batch: NonZeroU32,
+    rows: Rows,
+    lineage: &Lineage,
+    reports: impl Reports,
+    until: Cursor,
+    fetch: Fetch,
+) -> Audit
+where
+    Rows: IntoIterator<Item = (Ordinal, PageRow)>,
+    Fetch: FnMut(Ordinal) -> Result<PackedPage, String>,
+{
     let mut auditor = Auditor {
         table: PageTable::new(order.clone(), global_batch, Cursor::start()),
         rows: rows.into_iter(),
         fetch,
         lineage,
-        rolled_back: lineage
-            .rolled_back
-            .iter()
-            .map(|report| (report.step.number, report.generation))
-            .collect(),
+        reports,
         pages: BTreeMap::new(),
         previous: Vec::new(),
         epochs: Vec::new(),
-        violations: lineage
-            .faults
-            .iter()
-            .cloned()
-            .map(Violation::Lineage)
-            .collect(),
+        skipped_pages: Vec::new(),
+        violations: Findings::default(),
     };
+    let faults = lineage.faults.iter().cloned();
+    auditor.violations.extend(faults.map(Violation::Lineage));
     auditor.walk(until);
     let mut total = Counts::default();
     for epoch in &auditor.epochs {
@@ -136,31 +92,34 @@ where
     Audit {
         epochs: auditor.epochs,
         total,
-        violations: auditor.violations,
+        skipped_pages: auditor.skipped_pages,
+        violation_count: auditor.violations.count,
+        violations: auditor.violations.listed,
     }
 }
 
-struct Auditor<'a, Rows, Fetch> {
+struct Auditor<'a, Rows, Fetch, Found> {
     /// Holds the rows around the walk's current point only.
     table: PageTable,
     rows: Rows,
     fetch: Fetch,
     lineage: &'a Lineage,
-    /// Step number to one generation whose report of it was rolled back.
-    rolled_back: BTreeMap<u64, u64>,
+    reports: Found,
     /// Pages that the walk has not left; `None` if a page could not be had.
     pages: BTreeMap<Ordinal, Option<PackedPage>>,
     /// Digests of the step before, if they could be computed: where a sequence
     /// fed twice may have come from.
     previous: Vec<FedDigest>,
     epochs: Vec<EpochAudit>,
-    violations: Vec<Violation>,
+    skipped_pages: Vec<SkippedPage>,
+    violations: Findings,
 }
 
-impl<Rows, Fetch> Auditor<'_, Rows, Fetch>
+impl<Rows, Fetch, Found> Auditor<'_, Rows, Fetch, Found>
 where
     Rows: Iterator<Item = (Ordinal, PageRow)>,
     Fetch: FnMut(Ordinal) -> Result<PackedPage, String>,
+    Found: Reports,
 {
     fn walk(&mut self, until: Cursor) {
         let mut bases = Bases::of(self.lineage);
@@ -234,11 +193,12 @@ where
     }
 
     /// Compares the plan of a step with its report. Fills in `trained`,
-    /// `repeated` and `not_applied`.
+    /// `repeated`, `unverified` and `not_applied`.
     fn compare(&mut self, step: &Step, expected: Option<&[FedDigest]>) -> Counts {
         let mut counts = Counts::default();
-        let Some(report) = self.lineage.steps.get(&step.number) else {
-            self.violations.push(self.missing_step(step));
+        let Some(report) = self.reports.surviving(step.number) else {
+            let missing = self.missing_step(step);
+            self.violations.push(missing);
             return counts;
         };
         if report.step != *step {
@@ -262,6 +222,7 @@ where
         // Without the pages there is nothing to compare with; why they could
         // not be had is a violation already.
         let Some(expected) = expected else {
+            counts.unverified = u64::from(step.count);
             return counts;
         };
         let verdict = diagnose(&self.previous, expected, report.fed);
@@ -287,10 +248,10 @@ where
         counts
     }
 
-    fn missing_step(&self, step: &Step) -> Violation {
+    fn missing_step(&mut self, step: &Step) -> Violation {
         let belongs_to = self.lineage.generation_of(step.number);
-        match (belongs_to, self.rolled_back.get(&step.number)) {
-            (Some(belongs_to), Some(&reported_by)) => Violation::WrongGeneration {
+        match (belongs_to, self.reports.rolled_back(step.number)) {
+            (Some(belongs_to), Some(reported_by)) => Violation::WrongGeneration {
                 step: *step,
                 belongs_to,
                 reported_by,
@@ -345,13 +306,24 @@ where
         self.pages.insert(ordinal, page);
     }
 
-    /// Counts the skipped pages among those that the walk leaves behind.
+    /// Takes note of the skipped pages among those that the walk leaves behind.
     fn leave_pages(&mut self, from: &Cursor, to: &Cursor) {
-        let skipped = (from.page.ordinal.0..to.page.ordinal.0)
-            .filter_map(|ordinal| self.table.row(Ordinal(ordinal)))
-            .filter(|row| row.is_skipped())
-            .count();
-        self.epoch(from.epoch).counts.skipped += skipped as u64;
+        let epoch = from.epoch;
+        let left_behind = from.page.ordinal.0..to.page.ordinal.0;
+        let skipped = left_behind.map(Ordinal).filter_map(|ordinal| {
+            let PageRow::Skipped { page, reason } = self.table.row(ordinal)? else {
+                return None;
+            };
+            Some(SkippedPage {
+                ordinal,
+                page: *page,
+                epoch,
+                reason: reason.clone(),
+            })
+        });
+        let skipped: Vec<SkippedPage> = skipped.collect();
+        self.epoch(epoch).counts.skipped += skipped.len() as u64;
+        self.skipped_pages.extend(skipped);
     }
 
     /// The account of `epoch`, which is the latest one or a new one.

@@ -23,7 +23,7 @@ pub enum Violation {
         step: u64,
     },
     /// A page could not be brought, so nothing is known about what was fed of it.
-    #[error("the page at {ordinal} could not be read again: {reason}")]
+    #[error("the page at {ordinal} cannot be verified, for it cannot be read again: {reason}")]
     PageUnavailable {
         /// Its place.
         ordinal: Ordinal,

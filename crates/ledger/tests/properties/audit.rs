@@ -170,6 +170,8 @@ proptest! {
         prop_assert_eq!(found, 1, "{:?}", audit.violations);
         prop_assert!(audit.total.missed >= u64::from(step.count));
         prop_assert_eq!(audit.total.trained + audit.total.missed, audit.total.planned);
+        prop_assert!(audit.total.unverified >= u64::from(step.count));
+        prop_assert!(audit.total.unverified <= audit.total.missed);
     }
 
     #[test]
@@ -250,7 +252,8 @@ fn an_audit_is_readable_json() {
         |ordinal| Ok(world.page(ordinal)),
     );
     let counts = serde_json::json!({
-        "planned": 5, "trained": 4, "repeated": 0, "missed": 1, "skipped": 1, "not_applied": 0
+        "planned": 5, "trained": 4, "repeated": 0, "missed": 1, "unverified": 0, "skipped": 1,
+        "not_applied": 0
     });
     let mut epoch = counts.clone();
     epoch["epoch"] = 0.into();
@@ -258,6 +261,11 @@ fn an_audit_is_readable_json() {
     let expected = serde_json::json!({
         "epochs": [epoch],
         "total": counts,
+        "skipped_pages": [{
+            "ordinal": 1, "page": world.order.page_at(ledger::Ordinal(1)).0, "epoch": 0,
+            "reason": "the source has no such rows"
+        }],
+        "violation_count": 1,
         "violations": [
             "step 1 of epoch 0 (positions 4..5, its last) was reported by nobody, but belongs to \
              generation 1"

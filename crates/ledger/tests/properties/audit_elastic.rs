@@ -20,6 +20,12 @@ proptest! {
         let passed = 0..history.until.page.ordinal.0 as usize;
         let skipped = history.world.pages[passed].iter().filter(|page| page.is_none()).count();
         prop_assert_eq!(audit.total.skipped, skipped as u64);
+        prop_assert_eq!(audit.skipped_pages.len(), skipped);
+        for page in &audit.skipped_pages {
+            prop_assert_eq!(history.world.pages[page.ordinal.0 as usize], None);
+            prop_assert_eq!(page.page, history.world.order.page_at(page.ordinal));
+            prop_assert_eq!(page.epoch, history.world.order.epoch_of(page.ordinal));
+        }
     }
 
     #[test]

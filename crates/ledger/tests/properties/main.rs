@@ -4,6 +4,7 @@
 
 mod audit;
 mod audit_elastic;
+mod audit_faults;
 mod digests;
 mod history;
 mod lineage;

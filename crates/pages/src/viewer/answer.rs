@@ -19,6 +19,8 @@ const QUOTED: usize = 200;
 pub(super) enum Failure {
     /// Asking again will not help.
     Final(SourceError),
+    /// Other rows came than those asked for.
+    OtherRows(String),
     /// It may pass, after the wait that the server asked for, if it asked for one.
     Passing {
         cause: String,
@@ -178,7 +180,7 @@ fn check_numbers(asked: Asked<'_>, info: &SourceInfo, rows: &[RowBody]) -> Resul
     }
     let expected = asked.length.min(info.rows - asked.offset);
     if rows.len() as u64 != expected {
-        return Err(Failure::passing(format!(
+        return Err(Failure::OtherRows(format!(
             "the answer has {} rows instead of {expected} from row {}",
             rows.len(),
             asked.offset
@@ -186,7 +188,7 @@ fn check_numbers(asked: Asked<'_>, info: &SourceInfo, rows: &[RowBody]) -> Resul
     }
     for (row, expected) in rows.iter().zip(asked.offset..) {
         if row.row_idx != expected {
-            return Err(Failure::passing(format!(
+            return Err(Failure::OtherRows(format!(
                 "the answer has row {} where row {expected} belongs",
                 row.row_idx
             )));

@@ -12,6 +12,7 @@ use run::ROWS_PER_PAGE;
 use super::DEFAULT_ENDPOINT;
 use super::answer::{self, Answer, Asked, Failure};
 use super::budget::RequestBudget;
+use super::one_page::may_concern_one_page;
 use super::retry::{RetryPolicy, exhausted_quota};
 use crate::metrics::{SourceCounters, SourceMetrics};
 use crate::source::{BoxFuture, Source, SourceError, SourceInfo, check_pinned};
@@ -147,7 +148,17 @@ impl DatasetViewer {
         })
     }
 
-    async fn fetch(&self, page: PageId, length: u64) -> Result<Answer, SourceError> {
+    pub(super) fn retry(&self) -> RetryPolicy {
+        self.access.retry
+    }
+
+    /// `again` says that it was asked for before, for the count of retries.
+    pub(super) async fn fetch(
+        &self,
+        page: PageId,
+        length: u64,
+        again: bool,
+    ) -> Result<Answer, SourceError> {
         let asked = Asked {
             what: &self.what,
             column: &self.config.column,
@@ -159,10 +170,15 @@ impl DatasetViewer {
         let mut attempts = 0;
         let outcome = (|| {
             attempts += 1;
-            self.attempt(asked, attempts > 1)
+            self.attempt(asked, again || attempts > 1)
         })
         .retry(policy.backoff())
-        .when(|failure| matches!(failure, Failure::Passing { .. }))
+        .when(|failure| match failure {
+            Failure::Passing { .. } => true,
+            // Of a whole page, whoever wants it insists.
+            Failure::OtherRows(_) => length < ROWS_PER_PAGE,
+            Failure::Final(_) => false,
+        })
         .adjust(|failure, backoff| {
             let backoff = backoff?;
             let told = match failure {
@@ -186,6 +202,11 @@ impl DatasetViewer {
         .await;
         outcome.map_err(|failure| match failure {
             Failure::Final(error) => error,
+            Failure::OtherRows(problem) => SourceError::OtherRows {
+                page: page.0,
+                problem,
+                after: policy.longest_backoff,
+            },
             Failure::Passing { cause, told, .. } => SourceError::Unavailable {
                 attempts,
                 after: told.map_or(policy.longest_backoff, |told| policy.bounded(told)),
@@ -263,7 +284,7 @@ impl DatasetViewer {
 
 impl Source for DatasetViewer {
     fn describe(&self) -> BoxFuture<'_, Result<SourceInfo, SourceError>> {
-        Box::pin(async { Ok(self.fetch(PageId(0), 1).await?.info) })
+        Box::pin(async { Ok(self.fetch(PageId(0), 1, false).await?.info) })
     }
 
     fn page(&self, page: PageId) -> BoxFuture<'_, Result<Vec<String>, SourceError>> {
@@ -271,7 +292,11 @@ impl Source for DatasetViewer {
             if let Some(pinned) = self.pinned.get() {
                 pinned.rows_of(page)?;
             }
-            Ok(self.fetch(page, ROWS_PER_PAGE).await?.texts)
+            match self.fetch(page, ROWS_PER_PAGE, false).await {
+                Ok(answer) => Ok(answer.texts),
+                Err(error) if may_concern_one_page(&error) => self.insist(page, error).await,
+                Err(error) => Err(error),
+            }
         })
     }
 

@@ -12,6 +12,7 @@
 mod answer;
 mod budget;
 mod client;
+mod one_page;
 mod retry;
 
 pub use budget::RequestBudget;

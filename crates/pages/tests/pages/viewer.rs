@@ -346,8 +346,86 @@ async fn refusals_are_fatal_at_once_and_say_what_to_check() {
         "{words}"
     );
     assert_fatal(|_| error(403, None)).await;
-    assert_fatal(|_| error(404, Some("ResponseNotFound"))).await;
-    assert_fatal(|_| error(422, Some("InvalidParameter"))).await;
+    // These may be about the page: another one is asked for, and refused too.
+    for reply in [
+        |_: &Request| error(404, Some("ResponseNotFound")),
+        |_: &Request| error(422, Some("InvalidParameter")),
+    ] {
+        let failure = failure_after(2, reply).await;
+        assert_eq!(failure.class(), ErrorClass::Fatal, "{failure}");
+    }
+}
+
+/// Serves every page but the second, for which it has this reply.
+async fn assert_skips_alone(reply: fn(&Request) -> Reply) -> String {
+    let server = Server::start(move |_, request| match request.number("offset") {
+        100 => reply(request),
+        _ => good(request),
+    })
+    .await;
+    let failure = client(&server).page(PageId(1)).await.unwrap_err();
+    let asked = server.requests();
+    let asked = asked.iter().filter(|r| r.number("offset") == 100).count();
+    assert_eq!(asked, 4, "it is asked several times over: {failure}");
+    assert_eq!(
+        client(&server).page(PageId(2)).await.unwrap(),
+        texts(200..300)
+    );
+    match failure.class() {
+        ErrorClass::Skip { reason } => reason,
+        class => panic!("{class:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_alone_cannot_be_had_is_skipped_with_the_reason() {
+    let reason = assert_skips_alone(|_| error(404, Some("ResponseNotFound"))).await;
+    assert!(reason.contains("404 ResponseNotFound"), "{reason}");
+    let reason = assert_skips_alone(|request| {
+        changed(request, |body| {
+            body["rows"][7]["row"]["content"] = json!(42)
+        })
+    })
+    .await;
+    assert!(reason.contains("a number"), "{reason}");
+    let reason =
+        assert_skips_alone(|request| changed(request, |body| body["rows"] = json!([]))).await;
+    assert!(reason.contains("0 rows instead of 100"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_refusal_that_passes_costs_no_page() {
+    for reply in [
+        |_: &Request| error(404, None),
+        |request: &Request| changed(request, |body| body["rows"] = json!([])),
+        |request: &Request| changed(request, |body| body["rows"][0]["row"]["content"] = json!(1)),
+    ] {
+        let served = std::sync::atomic::AtomicU32::new(0);
+        let server = Server::start(move |_, request| {
+            let is_page = request.number("length") == 100;
+            if is_page && served.fetch_add(1, std::sync::atomic::Ordering::SeqCst) < 2 {
+                reply(request)
+            } else {
+                good(request)
+            }
+        })
+        .await;
+        assert_eq!(
+            client(&server).page(PageId(1)).await.unwrap(),
+            texts(100..200)
+        );
+    }
+}
+
+#[tokio::test]
+async fn rows_that_are_wrong_for_every_page_are_no_reason_to_skip_one() {
+    let server =
+        Server::start(|_, request| changed(request, |body| body["rows"] = json!([]))).await;
+    let failure = client(&server).page(PageId(1)).await.unwrap_err();
+    assert!(
+        matches!(failure.class(), ErrorClass::Retry { .. }),
+        "{failure}"
+    );
 }
 
 #[tokio::test]

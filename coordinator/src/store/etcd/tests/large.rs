@@ -3,6 +3,7 @@
 use etcd::wire::RangeRequest;
 
 use super::*;
+use crate::store::etcd::layout::StagedBatch;
 use crate::store::etcd::staged::{Changes, changes_of, encode, groups};
 use crate::store::etcd::write::Writing;
 
