@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::cluster::{COORDINATOR, COORDINATOR_START};
+use crate::traces;
 use crate::{Cluster, Error, EtcdServer, Process, wait_until};
 
 /// A coordinator other than the first.
@@ -23,7 +24,7 @@ impl Cluster {
     /// # Errors
     /// As [`EtcdServer::start`].
     pub fn share_store(&mut self) -> Result<(), Error> {
-        let folder = self.folder().join("etcd");
+        let folder = self.folder().join(traces::STORE);
         fs::create_dir_all(&folder).map_err(Error::file(&folder))?;
         self.etcd = Some(EtcdServer::start(&folder)?);
         Ok(())

@@ -19,6 +19,8 @@ use crate::Cluster;
 const MARK: &str = "PEREGRINE_LOCAL_CLUSTER";
 /// Where programs put what they need for a while.
 const TEMPORARY: &str = "tmp";
+/// Where a shared store keeps its data.
+pub(crate) const STORE: &str = "etcd";
 
 /// Marks a command as a cluster's.
 pub(crate) fn mark(command: &mut Command, folder: &Path) {
@@ -148,7 +150,8 @@ fn unfinished_files(folder: &Path, temporary: bool, found: &mut Vec<PathBuf>) {
             || kind.is_socket();
         if unfinished {
             found.push(path.clone());
-        } else if kind.is_dir() {
+        } else if kind.is_dir() && name != STORE {
+            // What etcd keeps in its own folder is its business.
             unfinished_files(&path, name == TEMPORARY, found);
         }
     }

@@ -20,6 +20,8 @@ const LAST_STEPS: u64 = 3;
 pub(crate) struct Campaign {
     /// Without any process yet.
     pub(crate) cluster: Cluster,
+    /// How many there are; several share a store.
+    pub(crate) coordinators: u32,
     /// Of a run without an end.
     pub(crate) coordinator_flags: Vec<String>,
     /// Of each worker.
@@ -52,12 +54,14 @@ impl Campaign {
     ) -> anyhow::Result<Campaigned> {
         let mut cluster = self.cluster;
         let network = cluster.network().map(local_cluster::Network::method);
-        start(
-            &mut cluster,
-            &self.coordinator_flags,
-            &self.worker_flags,
-            self.workers,
-        )?;
+        if self.coordinators > 1 {
+            cluster.share_store()?;
+        }
+        cluster.start_coordinator(&self.coordinator_flags)?;
+        for _ in 1..self.coordinators {
+            cluster.start_standby(&self.coordinator_flags)?;
+        }
+        start_workers(&mut cluster, &self.worker_flags, self.workers)?;
         let mut progress = Progress::start("waiting for the workers to join");
         let mut look = |follower: &Follower| {
             if let Some(seen) = follower.last() {
@@ -107,13 +111,11 @@ fn name(number: u32) -> String {
     format!("worker-{number:02}")
 }
 
-fn start(
+fn start_workers(
     cluster: &mut Cluster,
-    coordinator_flags: &[String],
     worker_flags: &[String],
     workers: u32,
 ) -> Result<(), Error> {
-    cluster.start_coordinator(coordinator_flags)?;
     (1..=workers).try_for_each(|number| cluster.start_worker(&name(number), worker_flags))
 }
 
@@ -125,7 +127,8 @@ pub(crate) fn undisturbed(
     workers: u32,
     steps: usize,
 ) -> anyhow::Result<Vec<Step>> {
-    start(&mut cluster, coordinator_flags, worker_flags, workers)?;
+    cluster.start_coordinator(coordinator_flags)?;
+    start_workers(&mut cluster, worker_flags, workers)?;
     let mut progress = Progress::start("waiting for the workers to join");
     let mut follower = Follower::new();
     // A step takes well under a second.

@@ -5,14 +5,15 @@ mod campaign;
 mod figures;
 mod report;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use clap::Args;
-use local_cluster::chaos::{Fault, Kind, Schedule};
-use local_cluster::{Binaries, Cluster, Network};
+use local_cluster::chaos::{Kind, Schedule};
+use local_cluster::{Binaries, Cluster, EtcdServer, Network};
 
 pub(crate) use campaign::{Campaign, Campaigned, undisturbed};
 pub(crate) use figures::{Figures, Lost};
@@ -50,6 +51,11 @@ pub(crate) struct ChaosArgs {
     /// Worker processes
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=16))]
     workers: u32,
+
+    /// Coordinators; several share an etcd, are struck instead of the one, and
+    /// cables are not cut
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5))]
+    coordinators: u32,
 
     /// What comes when: the same seed, the same faults
     #[arg(long, value_name = "S", default_value_t = 0)]
@@ -104,29 +110,38 @@ pub(crate) fn run(workspace: &Workspace, args: &ChaosArgs) -> anyhow::Result<()>
     let folder = workspace
         .scratch()
         .join(format!("chaos/{}", std::process::id()));
-    let network = match args.proxies {
-        true => Network::of_proxies(),
-        false => Network::new(),
-    };
+    let kinds = kinds(args)?;
+    let mut cluster = Cluster::new(binaries.clone(), &folder)?;
+    let mut cuts = String::new();
+    if args.coordinators == 1 {
+        let network = match args.proxies {
+            true => Network::of_proxies(),
+            false => Network::new(),
+        };
+        cuts = format!(", cuts by {}", network.method());
+        if let Some(reason) = network.reason() {
+            cuts.push_str(&format!(" ({reason})"));
+        }
+        cluster = cluster.in_network(network);
+    }
     section(&format!(
-        "chaos: {} workers, seed {}, cuts by {}{}; logs in {}",
+        "chaos: {} workers, {} coordinators, seed {}{cuts}; logs in {}",
         args.workers,
+        args.coordinators,
         args.seed,
-        network.method(),
-        network
-            .reason()
-            .map_or(String::new(), |reason| format!(" ({reason})")),
         folder.display()
     ));
     let flags = coordinator_flags(workspace, args.workers);
     let campaign = Campaign {
-        cluster: Cluster::new(binaries.clone(), &folder)?.in_network(network),
+        cluster,
+        coordinators: args.coordinators,
         coordinator_flags: flags.clone(),
         worker_flags: worker_flags(),
         workers: args.workers,
     };
+    let faults = Schedule::new(args.seed, &kinds, args.workers as usize, LEASE, CALM);
     let until = Instant::now() + Duration::from_secs_f64(args.minutes * 60.0);
-    let campaigned = campaign.run(faults(args), |_| Instant::now() < until)?;
+    let campaigned = campaign.run(faults, |_| Instant::now() < until)?;
     section("an undisturbed run, to compare with");
     let compared = campaigned.steps.len().min(args.compare);
     let reference = undisturbed(
@@ -152,12 +167,27 @@ pub(crate) fn run(workspace: &Workspace, args: &ChaosArgs) -> anyhow::Result<()>
     }
 }
 
-fn faults(args: &ChaosArgs) -> impl Iterator<Item = Fault> + use<> {
-    let kinds = match args.only.is_empty() {
-        true => Kind::ONE_COORDINATOR.to_vec(),
-        false => args.only.clone(),
+/// What may happen to the cluster that is asked for.
+fn kinds(args: &ChaosArgs) -> Result<Vec<Kind>, Refused> {
+    let possible = match args.coordinators {
+        1 => Kind::ONE_COORDINATOR,
+        _ => Kind::SEVERAL_COORDINATORS,
     };
-    Schedule::new(args.seed, &kinds, args.workers as usize, LEASE, CALM)
+    if args.coordinators > 1 && EtcdServer::find().is_none() {
+        return Err(Refused(
+            "--coordinators: there is no etcd for them to share; run `cargo xtask setup`, or \
+             install etcd-server"
+                .to_owned(),
+        ));
+    }
+    match args.only.iter().find(|kind| !possible.contains(kind)) {
+        Some(kind) => Err(Refused(format!(
+            "--only {kind}: that cannot happen with --coordinators {}",
+            args.coordinators
+        ))),
+        None if args.only.is_empty() => Ok(possible.to_vec()),
+        None => Ok(args.only.clone()),
+    }
 }
 
 /// A run without an end on the smallest model.

@@ -134,14 +134,26 @@ impl Report {
         }
     }
 
+    fn cuts(&self) -> String {
+        match self.network.as_str() {
+            "" => String::new(),
+            method => format!(", cuts by {method}"),
+        }
+    }
+
     pub(super) fn in_words(&self) -> String {
         let mut text = String::new();
         let faults = &self.failures_injected;
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
-            "{} faults in {} steps of {:.2} s (seed {}, {} workers, cuts by {})",
-            faults.total, self.steps, self.step_seconds, self.seed, self.workers, self.network
+            "{} faults in {} steps of {:.2} s (seed {}, {} workers{})",
+            faults.total,
+            self.steps,
+            self.step_seconds,
+            self.seed,
+            self.workers,
+            self.cuts()
         );
         for (kind, count) in &faults.by_kind {
             let lived_on = self.lived_on.get(kind).copied().unwrap_or(0);

@@ -189,6 +189,7 @@ fn disturb(
 ) -> anyhow::Result<Campaigned> {
     let campaign = Campaign {
         cluster: Cluster::new(binaries.clone(), &folder.join("peregrine"))?,
+        coordinators: 1,
         coordinator_flags: coordinator_flags(args, corpus),
         worker_flags: vec!["--threads=1".to_owned(), "--precision=fp32".to_owned()],
         workers: args.workers,
