@@ -151,6 +151,10 @@ impl<'a> Chaos<'a> {
         };
         let victim = self.workers[fault.victim % self.workers.len()].clone();
         self.cluster.note_ports();
+        let leader = self.wait("a coordinator to lead", None, |chaos| {
+            // Of one there is no doubt, and it need not be asked.
+            Ok(chaos.cluster.leader())
+        })?;
         let struck = self.follower.seen().len();
         let connection = self.follower.connections();
         let began = Instant::now();
@@ -183,7 +187,7 @@ impl<'a> Chaos<'a> {
                 Instant::now()
             }
             Kind::KillLeader | Kind::PauseLeader => {
-                self.strike_leader(fault, began, before.number)?
+                self.strike_leader(&leader.0, fault, began, before.number)?
             }
             Kind::KillStore => {
                 self.cluster.store()?.kill();
@@ -266,32 +270,32 @@ impl<'a> Chaos<'a> {
     /// step; a stopped one that nobody missed goes on in time.
     fn strike_leader(
         &mut self,
+        leader: &str,
         fault: &Fault,
         began: Instant,
         step: u64,
     ) -> Result<Instant, Error> {
-        let led = self
-            .wait("a coordinator to lead", None, |chaos| {
-                Ok(chaos.cluster.leader())
-            })?
-            .0;
         if fault.kind == Kind::PauseLeader {
-            self.cluster.coordinator_named(&led)?.signal(Signal::STOP)?;
+            self.cluster
+                .coordinator_named(leader)?
+                .signal(Signal::STOP)?;
             self.follower.reconnect();
             self.outlast(began, fault.lasts)?;
-            self.cluster.coordinator_named(&led)?.signal(Signal::CONT)?;
+            self.cluster
+                .coordinator_named(leader)?
+                .signal(Signal::CONT)?;
             return Ok(Instant::now());
         }
-        self.cluster.coordinator_named(&led)?.kill();
+        self.cluster.coordinator_named(leader)?.kill();
         self.follower.reconnect();
-        self.wait("another coordinator to lead", Some(&led), |chaos| {
+        self.wait("another coordinator to lead", Some(leader), |chaos| {
             Ok(chaos
                 .follower
                 .last()
                 .filter(|seen| seen.step.number > step)
                 .map(drop))
         })?;
-        self.cluster.start_coordinator_named_again(&led)?;
+        self.cluster.start_coordinator_named_again(leader)?;
         Ok(Instant::now())
     }
 
