@@ -134,8 +134,12 @@ impl Torchrun {
         ] {
             command.args([flag, &value.to_string()]);
         }
-        // As our workers: one thread a rank.
-        command.env("OMP_NUM_THREADS", "1");
+        command
+            // As our workers: one thread a rank.
+            .env("OMP_NUM_THREADS", "1")
+            // Otherwise all restarts share one store, and with Gloo a restarted
+            // rank finds the addresses of those before it (torch 2.11).
+            .env("TORCH_DISABLE_SHARE_RDZV_TCP_STORE", "1");
         Ok(Self {
             command,
             workers: args.workers,
