@@ -47,6 +47,6 @@ mod server;
 mod services;
 mod standby;
 pub mod store;
-mod wire;
+pub mod wire;
 
 pub use serve::{Coordinator, run};

@@ -151,7 +151,10 @@ pub(crate) fn sha256(bytes: &[u8]) -> Result<[u8; 32], Malformed> {
 }
 
 /// What a worker says in its session.
-pub(crate) fn from_worker(body: v1::worker_message::Body) -> Result<FromWorker, Malformed> {
+///
+/// # Errors
+/// If a part that it must have is missing or makes no sense.
+pub fn from_worker(body: v1::worker_message::Body) -> Result<FromWorker, Malformed> {
     use v1::worker_message::Body;
     Ok(match body {
         Body::Heartbeat(heartbeat) => FromWorker::Heartbeat(Heartbeat {
@@ -233,7 +236,7 @@ pub(crate) fn context(run_id: &str, world: World) -> v1::Context {
 }
 
 /// What a worker is told.
-pub(crate) fn to_worker(run_id: &str, world: World, message: Message) -> v1::CoordinatorMessage {
+pub fn to_worker(run_id: &str, world: World, message: Message) -> v1::CoordinatorMessage {
     use v1::coordinator_message::Body;
     let body = match message {
         Message::Ack {

@@ -1,19 +1,20 @@
 //! What the session, the trainer and the heartbeat know of each other.
 //!
 //! The trainer runs on a thread of its own and blocks in libtorch; the session
-//! is asynchronous. They meet here: commands flow one way through a channel,
-//! messages the other way, and the few facts that cannot wait for a channel
-//! (abort, pause, what was acknowledged) are shared.
+//! is asynchronous. They meet here: both tell the worker's [`Membership`] what
+//! happens, commands flow to the trainer through a channel, and an abort, which
+//! cannot wait for a channel, ends the generation's collectives at once.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ledger::Cursor;
+use membership::{Input, Membership, Millis, Output};
 use proto::v1;
+#[cfg(test)]
+use proto::v1::coordinator_message::Body as Directive;
 use proto::v1::worker_message::Body;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// What the trainer is told.
@@ -38,37 +39,22 @@ struct Live {
     data: CancellationToken,
 }
 
-/// What heartbeats and reconnections tell the coordinator.
-#[derive(Debug, Clone)]
+/// How far the trainer is.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Progress {
+    /// The generation that it was last in; 0 before the first.
     pub(crate) generation: u64,
-    pub(crate) phase: v1::Phase,
-    /// Since when.
-    phase_since: Instant,
-    pub(crate) applied: Option<Cursor>,
-    /// The last message that changed this worker's standing; said again after
-    /// a reconnection.
-    pub(crate) standing: Option<Body>,
 }
 
-impl Progress {
-    fn begin(&mut self, phase: v1::Phase) {
-        self.phase = phase;
-        self.phase_since = Instant::now();
-    }
-}
-
-/// Shared by session and trainer.
+/// Shared by session and trainer: the membership, and what ends a generation's
+/// collectives when the membership says so.
 pub(crate) struct Control {
-    progress: Mutex<Progress>,
+    started: Instant,
+    membership: Mutex<Membership>,
     live: Mutex<Option<Live>>,
-    /// The highest generation that was aborted: a later arrival must not start.
-    aborted: AtomicU64,
-    pausing: AtomicBool,
-    checkpointing: AtomicBool,
-    draining: AtomicBool,
-    unacknowledged: Mutex<VecDeque<v1::StepReport>>,
-    outbox: mpsc::UnboundedSender<(u64, Body)>,
+    trainer: std::sync::mpsc::Sender<Command>,
+    /// Something waits to be said.
+    unsaid: Notify,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -78,78 +64,122 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Control {
-    /// A worker that has just started, and the messages it will want to send,
-    /// each with its generation.
-    pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<(u64, Body)>) {
-        let (outbox, messages) = mpsc::unbounded_channel();
-        let control = Self {
-            progress: Mutex::new(Progress {
-                generation: 0,
-                phase: v1::Phase::Starting,
-                phase_since: Instant::now(),
-                applied: None,
-                standing: None,
-            }),
+    /// A worker that has just joined, with the coordinator's answer and the
+    /// lease that it grants, and the way to its trainer.
+    pub(crate) fn new(
+        joined: &v1::Context,
+        lease: Duration,
+        trainer: std::sync::mpsc::Sender<Command>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            started: Instant::now(),
+            membership: Mutex::new(Membership::new(joined, millis(lease), 0)),
             live: Mutex::new(None),
-            aborted: AtomicU64::new(0),
-            pausing: AtomicBool::new(false),
-            checkpointing: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
-            unacknowledged: Mutex::new(VecDeque::new()),
-            outbox,
+            trainer,
+            unsaid: Notify::new(),
+        })
+    }
+
+    /// Tells the membership what happened. What ends a generation is done at
+    /// once, from whichever thread this is; the rest is returned in order.
+    pub(crate) fn apply(&self, input: Input) -> Vec<Output> {
+        // The time is taken under the lock, so that no thread brings an older
+        // one after a newer.
+        let (mut outputs, has_said_all) = {
+            let mut membership = lock(&self.membership);
+            let outputs = membership.apply(millis(self.started.elapsed()), input);
+            (outputs, membership.has_said_all())
         };
-        (Arc::new(control), messages)
+        if !has_said_all {
+            self.unsaid.notify_one();
+        }
+        outputs.retain(|output| {
+            let (generation, reason) = match output {
+                Output::GiveUp { generation } => {
+                    tracing::warn!(
+                        generation,
+                        "no word from the coordinator for the whole lease; leaving the generation"
+                    );
+                    (*generation, "the lease ran out")
+                }
+                Output::Abort { generation, reason } => {
+                    tracing::info!(generation, reason, "told to leave at once");
+                    (*generation, reason.as_str())
+                }
+                _ => return true,
+            };
+            self.end(generation, reason);
+            // A trainer that has ended needs no telling.
+            let _ = self.trainer.send(Command::Abort { generation });
+            false
+        });
+        outputs
+    }
+
+    /// Tells the trainer.
+    pub(crate) fn command(&self, command: Command) {
+        // A trainer that has ended needs no telling.
+        let _ = self.trainer.send(command);
+    }
+
+    /// Waits until something is to be said.
+    pub(crate) async fn unsaid(&self) {
+        self.unsaid.notified().await;
+    }
+
+    pub(crate) fn has_said_all(&self) -> bool {
+        lock(&self.membership).has_said_all()
+    }
+
+    /// When the lease of the generation that this worker is in runs out.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let deadline = lock(&self.membership).deadline()?;
+        Some(self.started + Duration::from_millis(deadline))
+    }
+
+    /// What a call to join says of this worker.
+    pub(crate) fn known(&self) -> v1::Context {
+        lock(&self.membership).known()
+    }
+
+    pub(crate) fn term(&self) -> u64 {
+        lock(&self.membership).term()
     }
 
     pub(crate) fn progress(&self) -> Progress {
-        lock(&self.progress).clone()
-    }
-
-    pub(crate) fn set_phase(&self, phase: v1::Phase) {
-        lock(&self.progress).begin(phase);
-    }
-
-    /// What this worker does and for how long, as a heartbeat says it. One that
-    /// waits for the other ranks in the middle of something is reducing.
-    pub(crate) fn heartbeat(&self) -> v1::Heartbeat {
-        // Not both locks at once: others take them in the other order.
-        let waited = lock(&self.live)
-            .as_ref()
-            .and_then(|live| live.collectives.waited());
-        let progress = self.progress();
-        let computes = matches!(progress.phase, v1::Phase::Training | v1::Phase::Evaluating);
-        let (phase, lasted) = match waited {
-            Some(waited) if computes => (v1::Phase::Reducing, waited),
-            _ => (progress.phase, progress.phase_since.elapsed()),
-        };
-        v1::Heartbeat {
-            phase: phase.into(),
-            cursor: progress.applied.map(Into::into),
-            phase_ms: u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX),
+        Progress {
+            generation: lock(&self.membership).generation(),
         }
     }
 
+    /// For how long the trainer has waited for the other ranks, if it does.
+    pub(crate) fn waited(&self) -> Option<Millis> {
+        let live = lock(&self.live);
+        let waited = live.as_ref().and_then(|live| live.collectives.waited());
+        waited.map(millis)
+    }
+
+    pub(crate) fn set_phase(&self, phase: v1::Phase) {
+        self.apply(Input::Phase(phase));
+    }
+
     pub(crate) fn set_applied(&self, applied: Cursor) {
-        lock(&self.progress).applied = Some(applied);
+        self.apply(Input::Applied(applied));
     }
 
     /// Says something that will be said again after a reconnection, until
     /// something newer replaces it.
     pub(crate) fn stand(&self, generation: u64, phase: v1::Phase, standing: Body) {
-        {
-            let mut progress = lock(&self.progress);
-            progress.generation = generation;
-            progress.begin(phase);
-            progress.standing = Some(standing.clone());
-        }
-        self.send(generation, standing);
+        self.apply(Input::Stand {
+            generation,
+            phase,
+            body: standing,
+        });
     }
 
     /// Says something once.
     pub(crate) fn send(&self, generation: u64, body: Body) {
-        // The receiver lives as long as the session; after it, nobody listens
-        // and nothing is lost that matters.
-        let _ = self.outbox.send((generation, body));
+        self.apply(Input::Say { generation, body });
     }
 
     /// Starts a generation whose collectives `collectives` can end, unless it
@@ -160,8 +190,10 @@ impl Control {
         generation: u64,
         collectives: c10d::AbortHandle,
     ) -> Option<CancellationToken> {
+        // Outside of the lock below, which ending a generation takes.
+        self.apply(Input::Entered { generation });
         let mut live = lock(&self.live);
-        if self.is_aborted(generation) {
+        if lock(&self.membership).is_over(generation) {
             return None;
         }
         let data = CancellationToken::new();
@@ -170,13 +202,6 @@ impl Control {
             collectives,
             data: data.clone(),
         });
-        self.pausing.store(false, Ordering::SeqCst);
-        self.checkpointing.store(false, Ordering::SeqCst);
-        let mut progress = lock(&self.progress);
-        progress.generation = generation;
-        progress.begin(v1::Phase::Forming);
-        // It is no longer ready for another.
-        progress.standing = None;
         Some(data)
     }
 
@@ -191,134 +216,142 @@ impl Control {
         }
     }
 
-    /// Ends `generation` and all before it, in the middle of what they do.
-    pub(crate) fn abort(&self, generation: u64, reason: &str) {
+    /// Ends the collectives of `generation` and all before it, in the middle of
+    /// what they do. The membership has noted before that it is over.
+    fn end(&self, generation: u64, reason: &str) {
         let live = lock(&self.live);
-        self.aborted.fetch_max(generation, Ordering::SeqCst);
         if let Some(live) = live.as_ref().filter(|live| live.generation <= generation) {
             live.data.cancel();
             live.collectives.abort(reason);
         }
     }
 
-    /// Whether `generation` was aborted.
+    /// Ends whatever generation this worker is in: its process ends.
+    pub(crate) fn quit(&self, reason: &str) {
+        self.apply(Input::Quit);
+        self.end(u64::MAX, reason);
+    }
+
+    /// Whether `generation` is over for this worker, by whatever has happened
+    /// until now.
     pub(crate) fn is_aborted(&self, generation: u64) -> bool {
-        self.aborted.load(Ordering::SeqCst) >= generation
+        self.apply(Input::Tick);
+        lock(&self.membership).is_over(generation)
     }
 
-    /// Asks the ranks to leave their generation together after a step, with or
-    /// without a checkpoint of where they stand then.
-    pub(crate) fn pause(&self, checkpoint: bool) {
-        self.checkpointing.fetch_or(checkpoint, Ordering::SeqCst);
-        self.pausing.store(true, Ordering::SeqCst);
-    }
-
-    /// Asks the same, of this generation and any that follows: the process is
-    /// about to end.
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+    /// Asks the ranks to leave this generation and any that follows after a
+    /// step: the process is about to end.
+    pub(crate) fn drain(&self, reason: String) {
+        self.apply(Input::Drain { reason });
     }
 
     /// Whether this rank was asked to pause.
     pub(crate) fn is_pausing(&self) -> bool {
-        self.pausing.load(Ordering::SeqCst) || self.draining.load(Ordering::SeqCst)
+        self.apply(Input::Tick);
+        lock(&self.membership).is_pausing()
     }
 
-    /// Whether the pause is to leave a checkpoint. One that a draining worker
-    /// causes is: it may be the first of all to leave.
+    /// Whether the pause is to leave a checkpoint.
     pub(crate) fn is_checkpointing(&self) -> bool {
-        self.checkpointing.load(Ordering::SeqCst) || self.draining.load(Ordering::SeqCst)
+        lock(&self.membership).is_checkpointing()
     }
 
     /// Keeps a report until the coordinator has it.
     pub(crate) fn remember(&self, report: v1::StepReport) {
-        lock(&self.unacknowledged).push_back(report);
-    }
-
-    /// Forgets reports of steps below `steps`, which are durable elsewhere.
-    pub(crate) fn acknowledge(&self, steps: u64) {
-        lock(&self.unacknowledged).retain(|report| report.number >= steps);
+        self.apply(Input::Stepped(report));
     }
 
     /// Reports that nobody has acknowledged.
     pub(crate) fn unacknowledged(&self) -> Vec<v1::StepReport> {
-        lock(&self.unacknowledged).iter().cloned().collect()
+        lock(&self.membership).unacknowledged()
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const LEASE: Duration = Duration::from_secs(3600);
+
+    fn control(lease: Duration) -> (Arc<Control>, std::sync::mpsc::Receiver<Command>) {
+        let (trainer, commands) = std::sync::mpsc::channel();
+        let control = Control::new(&v1::Context::default(), lease, trainer);
+        (control, commands)
+    }
+
+    fn hear(control: &Control, generation: u64, body: Directive) {
+        control.apply(Input::Heard(v1::CoordinatorMessage {
+            context: Some(v1::Context {
+                generation,
+                ..Default::default()
+            }),
+            body: Some(body),
+        }));
+    }
+
+    fn form(control: &Control, generation: u64) {
+        let form = v1::Form {
+            base: Some(Cursor::start().into()),
+            ..Default::default()
+        };
+        hear(control, generation, Directive::Form(form));
+    }
+
+    fn abort(control: &Control, generation: u64) {
+        let reason = "a worker was lost".to_owned();
+        hear(control, generation, Directive::Abort(v1::Abort { reason }));
+    }
+
     #[test]
     fn an_abort_reaches_a_generation_that_waits_for_data() {
-        let (control, _messages) = Control::new();
-        let data = control.enter(1, c10d::AbortHandle::new()).unwrap();
-        control.abort(1, "a worker was lost");
+        let (control, commands) = control(LEASE);
+        form(&control, 1);
+        let handle = c10d::AbortHandle::new();
+        let data = control.enter(1, handle.clone()).unwrap();
+        abort(&control, 1);
         assert!(data.is_cancelled());
+        assert!(handle.reason().is_some());
         assert!(control.is_aborted(1));
         assert!(!control.is_aborted(2));
+        let command = commands.try_recv().unwrap();
+        assert!(matches!(command, Command::Abort { generation: 1 }));
     }
 
     #[test]
     fn an_abort_that_overtakes_its_generation_keeps_it_from_starting() {
-        let (control, _messages) = Control::new();
-        control.abort(3, "a worker was lost");
+        let (control, _commands) = control(LEASE);
+        form(&control, 3);
+        abort(&control, 3);
         assert!(control.enter(3, c10d::AbortHandle::new()).is_none());
+        form(&control, 4);
         assert!(control.enter(4, c10d::AbortHandle::new()).is_some());
     }
 
     #[test]
     fn an_old_abort_leaves_a_newer_generation_alone() {
-        let (control, _messages) = Control::new();
+        let (control, _commands) = control(LEASE);
+        form(&control, 5);
         let data = control.enter(5, c10d::AbortHandle::new()).unwrap();
-        control.abort(4, "late");
+        abort(&control, 4);
         assert!(!data.is_cancelled());
     }
 
     #[test]
-    fn reports_are_kept_until_they_are_acknowledged() {
-        let (control, _messages) = Control::new();
-        for number in 0..4 {
-            control.remember(v1::StepReport {
-                number,
-                ..Default::default()
-            });
+    fn a_trainer_that_wakes_up_after_its_lease_is_out_before_its_next_collective() {
+        let (control, _commands) = control(Duration::ZERO);
+        // As a process that was stopped finds it: the lease is over, and no
+        // timer has run yet.
+        form(&control, 1);
+        let handle = c10d::AbortHandle::new();
+        if let Some(data) = control.enter(1, handle.clone()) {
+            control.set_phase(v1::Phase::Training);
+            assert!(data.is_cancelled());
+            assert!(handle.reason().is_some());
         }
-        control.acknowledge(3);
-        let left: Vec<u64> = control
-            .unacknowledged()
-            .iter()
-            .map(|report| report.number)
-            .collect();
-        assert_eq!(left, [3]);
-    }
-
-    #[test]
-    fn a_pause_ends_with_its_generation() {
-        let (control, _messages) = Control::new();
-        control.enter(1, c10d::AbortHandle::new()).unwrap();
-        control.pause(true);
-        assert!(control.is_pausing() && control.is_checkpointing());
-        control.enter(2, c10d::AbortHandle::new()).unwrap();
-        assert!(!control.is_pausing() && !control.is_checkpointing());
-    }
-
-    #[test]
-    fn a_member_of_a_generation_does_not_say_that_it_is_ready_for_another() {
-        let (control, _messages) = Control::new();
-        control.stand(0, v1::Phase::Ready, Body::Ready(v1::Ready::default()));
-        assert!(control.progress().standing.is_some());
-        control.enter(1, c10d::AbortHandle::new()).unwrap();
-        assert_eq!(control.progress().standing, None);
-        assert_eq!(control.heartbeat().phase(), v1::Phase::Forming);
-    }
-
-    #[test]
-    fn a_drain_outlives_the_generation_in_which_it_was_asked() {
-        let (control, _messages) = Control::new();
-        control.drain();
-        control.enter(1, c10d::AbortHandle::new()).unwrap();
-        assert!(control.is_pausing() && control.is_checkpointing());
+        assert!(control.is_aborted(1));
     }
 }

@@ -22,10 +22,6 @@ impl Identity {
         }
     }
 
-    pub(crate) fn run_id(&self) -> &str {
-        &self.run_id
-    }
-
     pub(crate) fn worker_id(&self) -> &str {
         &self.worker_id
     }
@@ -35,10 +31,9 @@ impl Identity {
         self.term.load(Ordering::SeqCst)
     }
 
-    /// Takes note of a term; `false` if a higher one was seen before, so that
-    /// whoever sent this one no longer leads.
-    pub(crate) fn observe_term(&self, term: u64) -> bool {
-        self.term.fetch_max(term, Ordering::SeqCst) <= term
+    /// Takes note of the term that the membership goes by.
+    pub(crate) fn follow_term(&self, term: u64) {
+        self.term.fetch_max(term, Ordering::SeqCst);
     }
 
     /// The context of a message about `generation`.
@@ -57,14 +52,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_deposed_leader_is_told_from_its_successor() {
+    fn calls_name_the_highest_term() {
         let identity = Identity::new(&v1::Context {
             term: 3,
             ..Default::default()
         });
-        assert!(identity.observe_term(3));
-        assert!(identity.observe_term(4));
-        assert!(!identity.observe_term(3));
+        identity.follow_term(4);
+        identity.follow_term(3);
         assert_eq!(identity.context(1).term, 4);
     }
 }

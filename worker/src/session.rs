@@ -1,9 +1,10 @@
 //! The worker's side of the conversation with the coordinator.
 //!
 //! Joins, keeps one session open, and mends it: with the coordinator away the
-//! trainer goes on inside its generation and lease, and what it says waits
-//! here. After a reconnection the worker says again where it stands and which
-//! steps nobody has acknowledged.
+//! trainer goes on inside its generation and lease, and what it says waits.
+//! Streams and timers are here; what a message means, what is said first on a
+//! new connection, and when a generation is given up is `membership`'s to
+//! decide.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,11 +12,10 @@ use std::time::Duration;
 
 use client::{Connection, RetryPolicy};
 use ledger::{Cursor, PageRow, Slot};
+use membership::{Input, Output};
 use proto::v1;
-use proto::v1::coordinator_message::Body as Directive;
-use proto::v1::worker_message::Body;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -83,43 +83,41 @@ pub(crate) struct Session {
     pub(crate) limits: v1::Limits,
     pub(crate) control: Arc<Control>,
     pub(crate) book: Arc<Book>,
-    pub(crate) trainer: std::sync::mpsc::Sender<Command>,
     pub(crate) preparer: mpsc::UnboundedSender<Vec<(Slot, ledger::PageId)>>,
-    pub(crate) messages: mpsc::UnboundedReceiver<(u64, Body)>,
 }
 
 impl Session {
     /// Talks until the coordinator stops this worker or `closing` is cancelled
     /// and everything is said.
     pub(crate) async fn run(
-        mut self,
+        self,
         closing: tokio_util::sync::CancellationToken,
     ) -> Result<Ended, client::Error> {
-        let mut unsent = VecDeque::new();
-        let mut lease_until = Instant::now() + self.lease();
         let mut first = true;
         loop {
             if !first {
-                let known = self.identity.context(self.control.progress().generation);
+                let known = self.control.known();
                 let joining = join(&self.connection, &self.introduction, &known);
                 tokio::select! {
                     joined = joining => {
                         let context = joined?.context.unwrap_or_default();
-                        self.identity.observe_term(context.term);
+                        self.tell(Input::Joined { term: context.term });
                     }
-                    () = tokio::time::sleep_until(lease_until), if self.holds_generation() => {
-                        self.give_up_generation();
+                    () = lease_end(&self.control) => {
+                        self.tell(Input::Tick);
                         continue;
                     }
                     () = closing.cancelled() => return Ok(Ended::Closed),
                 }
             }
-            let again = !first;
             first = false;
-            match self
-                .converse(&mut unsent, &mut lease_until, again, &closing)
-                .await
-            {
+            let mut waiting = VecDeque::new();
+            let ended = self.converse(&mut waiting, &closing).await;
+            self.tell(Input::Disconnected);
+            for message in waiting {
+                self.keep(message);
+            }
+            match ended {
                 Ok(ended) => return Ok(ended),
                 // A coordinator that has just begun to lead has not been joined
                 // yet; whether it wants this worker, joining tells.
@@ -135,54 +133,22 @@ impl Session {
         }
     }
 
-    fn lease(&self) -> Duration {
-        Duration::from_millis(self.limits.lease_ms.max(1))
-    }
-
-    fn holds_generation(&self) -> bool {
-        let progress = self.control.progress();
-        progress.generation > 0 && !self.control.is_aborted(progress.generation)
-    }
-
-    /// Nobody renewed the lease, so the cluster may have gone on without this
-    /// worker.
-    fn give_up_generation(&self) {
-        let generation = self.control.progress().generation;
-        tracing::warn!(
-            generation,
-            "no word from the coordinator for the lease's {:?}; leaving the generation",
-            self.lease()
-        );
-        self.control.abort(generation, "the lease ran out");
-        let _ = self.trainer.send(Command::Abort { generation });
-    }
-
+    /// Talks in one session; leaves in `waiting` what could not be sent.
     async fn converse(
-        &mut self,
-        unsent: &mut VecDeque<(u64, Body)>,
-        lease_until: &mut Instant,
-        again: bool,
+        &self,
+        waiting: &mut VecDeque<v1::WorkerMessage>,
         closing: &tokio_util::sync::CancellationToken,
     ) -> Result<Ended, client::Error> {
         let broken = |status| client::Error::call("Session", status);
         let (outgoing, stream) = mpsc::channel(MESSAGES_AHEAD);
+        let waited = self.control.waited();
+        self.apply(Input::Connected { waited }, waiting);
         // The first message goes out before the answer, for the answer's
         // headers may wait for it.
-        let progress = self.control.progress();
-        let mut opening = vec![(progress.generation, self.heartbeat())];
-        let mut heartbeats = VecDeque::from([Instant::now()]);
-        if again {
-            // Reports first: a state counts only with the steps that led to it.
-            let reports = self.control.unacknowledged();
-            if !reports.is_empty() {
-                let body = Body::StepReports(v1::StepReports { reports });
-                opening.push((progress.generation, body));
-            }
-            opening.extend(progress.standing.map(|body| (progress.generation, body)));
-        }
-        for (generation, body) in opening {
-            // There is room: the channel is new.
-            let _ = outgoing.try_send(self.envelope(generation, body));
+        while let Ok(place) = outgoing.try_reserve()
+            && let Some(message) = waiting.pop_front()
+        {
+            place.send(message);
         }
         let mut incoming: Streaming<v1::CoordinatorMessage> = self
             .connection
@@ -196,13 +162,11 @@ impl Session {
             tokio::time::interval(Duration::from_millis(self.limits.heartbeat_ms.max(1)));
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            while let Some((generation, body)) = unsent.pop_front() {
-                let message = self.envelope(generation, body.clone());
-                if outgoing.send(message).await.is_err() {
-                    unsent.push_front((generation, body));
-                    break;
-                }
+            if waiting.is_empty() {
+                self.apply(Input::Flush, waiting);
             }
+            let (has_room, is_silent) = (waiting.is_empty(), self.control.has_said_all());
+            // Waiting for room must not keep the lease from running out.
             tokio::select! {
                 biased;
                 directive = incoming.message() => {
@@ -211,122 +175,95 @@ impl Session {
                             "the coordinator closed the session",
                         )));
                     };
-                    // From when the heartbeat was sent: whatever delayed the
-                    // answer delayed it for the coordinator's patience too.
-                    if matches!(message.body, Some(Directive::Ack(_)))
-                        && let Some(sent) = heartbeats.pop_front()
-                    {
-                        *lease_until = sent + self.lease();
-                    }
-                    if let Some(ended) = self.hear(message) {
+                    if let Some(ended) = self.apply(Input::Heard(message), waiting) {
                         return Ok(ended);
                     }
                 }
-                message = self.messages.recv() => match message {
-                    Some(message) => unsent.push_back(message),
-                    None => return Ok(Ended::Closed),
-                },
-                _ = beat.tick() => {
-                    let generation = self.control.progress().generation;
-                    // A heartbeat that finds no room is not worth waiting for.
-                    let heartbeat = self.envelope(generation, self.heartbeat());
-                    if outgoing.try_send(heartbeat).is_ok() {
-                        heartbeats.push_back(Instant::now());
+                () = lease_end(&self.control) => self.tell(Input::Tick),
+                // A closed channel shows in `incoming` as well.
+                true = room(&outgoing), if !has_room => {
+                    if let Some(message) = waiting.pop_front() {
+                        // There is room, and nobody else who takes it.
+                        let _ = outgoing.try_send(message);
                     }
                 }
-                () = tokio::time::sleep_until(*lease_until), if self.holds_generation() => {
-                    self.give_up_generation();
+                () = self.control.unsaid(), if has_room => {}
+                _ = beat.tick() => {
+                    // A heartbeat that finds no room is not worth waiting for.
+                    if has_room {
+                        let waited = self.control.waited();
+                        self.tell(Input::Beat { waited });
+                    }
                 }
-                () = closing.cancelled(), if self.messages.is_empty() && unsent.is_empty() => {
+                () = closing.cancelled(), if has_room && is_silent => {
                     // Dropping the sender ends the request stream in order.
                     drop(outgoing);
-                    let _ = tokio::time::timeout(self.lease(), drain(incoming)).await;
+                    let patience = Duration::from_millis(self.limits.lease_ms.max(1));
+                    let _ = tokio::time::timeout(patience, drain(incoming)).await;
                     return Ok(Ended::Closed);
                 }
             }
         }
     }
 
-    fn envelope(&self, generation: u64, body: Body) -> v1::WorkerMessage {
-        v1::WorkerMessage {
-            context: Some(self.identity.context(generation)),
-            body: Some(body),
-        }
+    /// Tells the membership something after which only a generation can end.
+    fn tell(&self, input: Input) {
+        let mut nothing = VecDeque::new();
+        self.apply(input, &mut nothing);
     }
 
-    fn heartbeat(&self) -> Body {
-        Body::Heartbeat(self.control.heartbeat())
-    }
-
-    /// Acts on one message; what it cannot make sense of it says and drops.
-    fn hear(&self, message: v1::CoordinatorMessage) -> Option<Ended> {
-        let context = message.context.unwrap_or_default();
-        if context.run_id != self.identity.run_id() {
-            tracing::warn!(run = context.run_id, "ignored a message of another run");
-            return None;
-        }
-        if !self.identity.observe_term(context.term) {
-            tracing::warn!(term = context.term, "ignored a message of an older leader");
-            return None;
-        }
-        let generation = context.generation;
-        match message.body? {
-            Directive::Ack(ack) => self.control.acknowledge(ack.reported_steps),
-            Directive::Form(form) => self.form(generation, form),
-            Directive::Rendezvous(rendezvous) => {
-                let _ = self.trainer.send(Command::Rendezvous {
+    /// Tells the membership something, and does what follows; what is to be
+    /// said joins `waiting`.
+    fn apply(&self, input: Input, waiting: &mut VecDeque<v1::WorkerMessage>) -> Option<Ended> {
+        let outputs = self.control.apply(input);
+        self.identity.follow_term(self.control.term());
+        let mut ended = None;
+        for output in outputs {
+            match output {
+                Output::Form {
                     generation,
-                    address: rendezvous.address,
-                });
-            }
-            Directive::Abort(abort) => {
-                tracing::info!(generation, reason = abort.reason, "told to leave at once");
-                self.control.abort(generation, &abort.reason);
-                let _ = self.trainer.send(Command::Abort { generation });
-            }
-            Directive::Pause(pause) => {
-                tracing::info!(generation, reason = pause.reason, "told to pause");
-                self.control.pause(pause.checkpoint);
-            }
-            Directive::Prepare(prepare) => {
-                let assignments = prepare
-                    .assignments
-                    .into_iter()
-                    .filter_map(|assignment| {
-                        let slot = assignment.slot?.try_into().ok()?;
-                        Some((slot, ledger::PageId(assignment.page)))
-                    })
-                    .collect();
-                let _ = self.preparer.send(assignments);
-            }
-            Directive::PageRows(rows) => {
-                for row in rows.rows {
-                    self.learn(row);
+                    base,
+                    form,
+                } => self.form(generation, base, form),
+                Output::Rendezvous {
+                    generation,
+                    address,
+                } => self.control.command(Command::Rendezvous {
+                    generation,
+                    address,
+                }),
+                Output::Paused { generation, reason } => {
+                    tracing::info!(generation, reason, "told to pause");
                 }
-            }
-            Directive::Stop(stop) => {
-                return Some(Ended::Stopped(stop.reason(), stop.message));
+                Output::Prepare(assignments) => {
+                    // Gone only when the worker is.
+                    let _ = self.preparer.send(assignments);
+                }
+                Output::Rows(rows) => rows.into_iter().for_each(|row| self.learn(row)),
+                Output::Stop { reason, message } => ended = Some(Ended::Stopped(reason, message)),
+                Output::Say(message) => waiting.push_back(message),
+                Output::Ignored(ignored) => tracing::warn!("ignored {ignored}"),
+                // Done by `Control` at once.
+                Output::GiveUp { .. } | Output::Abort { .. } => {}
             }
         }
-        None
+        ended
     }
 
-    fn form(&self, generation: u64, form: v1::Form) {
-        let base = form.base.map(Cursor::try_from);
-        match base {
-            Some(Ok(base)) => {
-                // Before the rows that follow this message.
-                if let Err(error) = self.book.begin(base) {
-                    tracing::error!(generation, "cannot begin at {base}: {error}");
-                    return;
-                }
-            }
-            _ => {
-                tracing::error!(generation, "the generation has no usable base; ignored");
-                return;
-            }
+    /// Gives back what was not sent, for the next session.
+    fn keep(&self, message: v1::WorkerMessage) {
+        let generation = message.context.map_or(0, |context| context.generation);
+        if let Some(body) = message.body {
+            self.tell(Input::Say { generation, body });
         }
-        let _ = self.trainer.send(Command::Form { generation, form });
+    }
+
+    fn form(&self, generation: u64, base: Cursor, form: v1::Form) {
+        // Before the rows that follow this message.
+        match self.book.begin(base) {
+            Ok(()) => self.control.command(Command::Form { generation, form }),
+            Err(error) => tracing::error!(generation, "cannot begin at {base}: {error}"),
+        }
     }
 
     fn learn(&self, row: v1::PageRow) {
@@ -339,6 +276,19 @@ impl Session {
             Err(malformed) => tracing::error!("refused a row of the page table: {malformed}"),
         }
     }
+}
+
+/// Returns when the lease runs out of a generation that this worker is in.
+async fn lease_end(control: &Control) {
+    match control.deadline() {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for room for one message; `false` if there will be none.
+async fn room(outgoing: &mpsc::Sender<v1::WorkerMessage>) -> bool {
+    outgoing.reserve().await.is_ok()
 }
 
 async fn drain(mut incoming: Streaming<v1::CoordinatorMessage>) {

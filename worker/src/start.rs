@@ -147,6 +147,8 @@ struct Joined {
     starting: Starting,
     connection: Connection,
     identity: Arc<Identity>,
+    /// The coordinator's answer.
+    joined: v1::Context,
     limits: v1::Limits,
     watchdog: Arc<Watchdog>,
     run: RunConfig,
@@ -185,6 +187,7 @@ impl Starting {
         };
         Ok(Joined {
             identity: Arc::new(Identity::new(&context)),
+            joined: context,
             watchdog: Arc::new(Watchdog::new(&response.limits.unwrap_or_default())),
             limits: response.limits.unwrap_or_default(),
             starting: self,
@@ -214,14 +217,15 @@ impl Joined {
     }
 
     async fn work(self, shutdown: CancellationToken) -> Result<(), Failure> {
-        let (control, messages) = Control::new();
+        let (commands, trainer_commands) = std::sync::mpsc::channel();
+        let lease = std::time::Duration::from_millis(self.limits.lease_ms.max(1));
+        let control = Control::new(&self.joined, lease, commands.clone());
         // Validated with the run: neither is 0.
         let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let global_batch = positive(self.run.global_batch);
         let book = Arc::new(Book::new(self.order.clone(), global_batch));
         let pages = PageStore::new(self.connection.clone(), Arc::clone(&self.identity))
             .preparing_with(Arc::clone(&self.preparer));
-        let (commands, trainer_commands) = std::sync::mpsc::channel();
         let (assignments, preparations) = mpsc::unbounded_channel();
         let background = CancellationToken::new();
         // However this function ends, nothing of it goes on.
@@ -273,9 +277,7 @@ impl Joined {
             limits: self.limits,
             control: Arc::clone(&control),
             book,
-            trainer: commands.clone(),
             preparer: assignments,
-            messages,
         };
         let mut talking = tokio::spawn(session.run(closing.clone()));
 
@@ -296,8 +298,7 @@ impl Joined {
                 return Ok(());
             }
         };
-        let generation = control.progress().generation;
-        control.abort(generation, "the worker is leaving");
+        control.quit("the worker is leaving");
         let _ = commands.send(Command::Stop);
         let trained = trainer_ended.await.context("the training thread died")?;
         match ended? {
@@ -318,15 +319,9 @@ async fn drain(
     trainer: &mut oneshot::Receiver<Result<(), Fatal>>,
 ) {
     tracing::info!("draining; a second signal leaves at once");
-    let generation = control.progress().generation;
-    let reason = "the worker was told to stop".to_owned();
-    control.send(
-        generation,
-        v1::worker_message::Body::Drain(v1::Drain { reason }),
-    );
     // The ranks agree on the step among themselves, with the coordinator away
     // as well.
-    control.drain();
+    control.drain("the worker was told to stop".to_owned());
     // The command is read once the trainer is out of its generation.
     let _ = commands.send(Command::Stop);
     let _ = trainer.await;

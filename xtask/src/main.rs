@@ -24,6 +24,7 @@ mod progress;
 mod python;
 mod rehearse;
 mod setup;
+mod simulate;
 mod test;
 mod workspace;
 
@@ -61,6 +62,8 @@ enum Command {
     KillMatrix(kill_matrix::KillMatrixArgs),
     /// Have huggingface_hub and transformers read what a rehearsal published
     Interop(interop::InteropArgs),
+    /// Run random histories of a whole cluster in simulated time
+    Simulate(simulate::SimulateArgs),
     /// Feed a million broken inputs to every parser of foreign input
     Fuzz(fuzz::FuzzArgs),
     /// Compile and link the worker for GPUs, on a machine that may have none
@@ -107,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Rehearse(args) => rehearse::run(&workspace, &args),
         Command::KillMatrix(args) => kill_matrix::run(&workspace, &args),
         Command::Interop(args) => interop::run(&workspace, &args),
+        Command::Simulate(args) => simulate::run(&workspace, &args),
         Command::Fuzz(args) => fuzz::run(&workspace, &args),
         Command::CheckCuda => check_cuda::run(&workspace),
     }

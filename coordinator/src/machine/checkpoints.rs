@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use super::Machine;
 use super::doubts::Doubts;
 use super::effect::{Answer, Refusal};
 use super::event::RequestId;
 use super::formation::{progress, survives};
 use super::happening::Happening;
+use super::{Machine, Sabotage};
 use crate::records::{Checkpoint, CheckpointId, Evaluation, Record};
 
 /// The durable checkpoints, and those that wait to become so.
@@ -79,11 +79,12 @@ impl Checkpoints {
 
 impl Machine {
     pub(super) fn on_checkpoint_stored(&mut self, request: RequestId, checkpoint: Checkpoint) {
-        if !survives(
+        let is_rolled_back = !survives(
             &self.generations,
             checkpoint.generation,
             checkpoint.cursor.step,
-        ) {
+        );
+        if is_rolled_back && !self.settings.breaks(Sabotage::AcceptOldCheckpoints) {
             let refusal = Refusal::precondition(format!(
                 "checkpoint {} belongs to steps that were rolled back",
                 checkpoint.id

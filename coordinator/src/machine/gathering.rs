@@ -2,7 +2,6 @@
 
 use ledger::{Cursor, GenerationRecord, Ordinal};
 
-use super::Machine;
 use super::effect::{Form, FormMember, Message};
 use super::ending::RunState;
 use super::formation::{
@@ -11,6 +10,7 @@ use super::formation::{
 use super::generation::{Generation, Leave, SeatState, Stage};
 use super::happening::Happening;
 use super::members::{Applied, Member, Standing};
+use super::{Machine, Sabotage};
 use crate::records::{KeptGeneration, Record, WorkerId};
 
 /// Rows of the page table that go into one message.
@@ -57,7 +57,8 @@ impl Machine {
             return Err(Obstacle::Moment);
         }
         if let Some(predecessor) = self.predecessor {
-            if self.now < predecessor.safe_at {
+            let waits = !self.settings.breaks(Sabotage::FormWithoutWaiting);
+            if waits && self.now < predecessor.safe_at {
                 return Err(Obstacle::Wait(format!(
                     "waiting until the lease of generation {} has run out, for none of its members \
                      has come back to say that it is over",
@@ -179,7 +180,23 @@ impl Machine {
     fn usable_state(&self, applied: &Applied) -> Option<Cursor> {
         let cursor = applied.cursor?;
         let on_lineage = survives(&self.generations, applied.generation, cursor.step);
-        (on_lineage && cursor.step <= self.reports.reported().step).then_some(cursor)
+        let is_reported = cursor.step <= self.reports.reported().step
+            || self.settings.breaks(Sabotage::BaseUnreported);
+        (on_lineage && is_reported).then_some(cursor)
+    }
+
+    /// The usable state of a member, less what is ignored on purpose.
+    fn state_to_begin_with(&self, applied: &Applied, members: &[Candidate]) -> Option<Cursor> {
+        let state = self.usable_state(applied);
+        if self.settings.breaks(Sabotage::BaseFromCheckpoint) {
+            return state.filter(|_| self.checkpoints.latest().is_none());
+        }
+        if self.settings.breaks(Sabotage::BaseFromLaggard) {
+            let states = members.iter().filter_map(|m| self.usable_state(&m.applied));
+            let least = states.min_by_key(|cursor| cursor.step);
+            return state.filter(|_| state == least);
+        }
+        state
     }
 
     /// Whether a worker holds steps of the lineage that nobody has reported
@@ -201,7 +218,7 @@ impl Machine {
             has_state,
         } = choose_basis(
             members,
-            |applied| self.usable_state(applied),
+            |applied| self.state_to_begin_with(applied, members),
             self.checkpoints.latest(),
             self.checkpoints.initial(),
         );

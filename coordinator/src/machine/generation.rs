@@ -27,6 +27,8 @@ pub(super) struct Generation {
     pub(super) pace: Pace,
     /// Whether it was formed by a coordinator before this one.
     pub(super) adopted: bool,
+    /// Where rank 0's store listens, once that is known.
+    pub(super) store: Option<String>,
     /// Members that left by themselves, for a reason of theirs.
     pub(super) complaints: Vec<(WorkerId, String)>,
     /// Members that were lost, and how.
@@ -117,6 +119,7 @@ impl Generation {
             base_step,
             pace: Pace::default(),
             adopted: false,
+            store: None,
             complaints: Vec::new(),
             losses: Vec::new(),
         }
@@ -220,6 +223,11 @@ impl Machine {
         if let Some(message) = leaving {
             self.send(worker, message);
         }
+        let store = self.current.as_ref().and_then(|g| g.store.clone());
+        if let Some(address) = store {
+            // It may not have heard it from the coordinator before.
+            self.send(worker, Message::Rendezvous { address });
+        }
         self.send_rows(worker, self.reports.reported().page.ordinal);
     }
 
@@ -286,6 +294,7 @@ impl Machine {
         if generation.rank_of(worker) != Some(0) {
             return;
         }
+        generation.store = Some(address.clone());
         match generation.stage {
             Stage::Forming => {
                 generation.stage = Stage::Running;

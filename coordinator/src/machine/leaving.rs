@@ -1,12 +1,12 @@
 //! The end of a generation: asked for, or forced by a loss.
 
-use super::Machine;
 use super::effect::Message;
 use super::ending::RunState;
 use super::event::World;
 use super::generation::{Leave, Predecessor, SeatState, Stage};
 use super::happening::Happening;
 use super::members::Standing;
+use super::{Machine, Sabotage};
 use crate::records::{Record, Reported, WorkerId};
 
 impl Machine {
@@ -174,6 +174,9 @@ impl Machine {
             at_once,
             reason: reason.clone(),
         });
+        if self.settings.breaks(Sabotage::NeverAbort) {
+            return;
+        }
         self.send_to_current(&match how {
             Leave::Now => Message::Abort { reason },
             Leave::AfterStep { checkpoint } => Message::Pause { reason, checkpoint },
@@ -207,9 +210,12 @@ impl Machine {
             }
             Stage::Leaving { at_once: true, .. } => {
                 let late: Vec<WorkerId> = generation.in_it().cloned().collect();
+                let reason = "it did not leave its generation in time";
                 for worker in late {
-                    if let Some(session) = self.members.session_of(&worker) {
-                        self.drop_session(session, "it did not leave its generation in time");
+                    match self.members.session_of(&worker) {
+                        Some(session) => self.drop_session(session, reason),
+                        // Of an adopted generation, and it never came back.
+                        None => self.lose_seat(&worker, reason),
                     }
                 }
             }

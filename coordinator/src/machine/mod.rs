@@ -42,6 +42,7 @@ mod leaving;
 mod members;
 mod reports;
 mod retention;
+mod sabotage;
 mod sessions;
 mod set_aside;
 mod settings;
@@ -63,6 +64,10 @@ pub use event::{
 };
 pub use happening::Happening;
 pub use history::History;
+#[cfg(feature = "sabotage")]
+pub use sabotage::Sabotage;
+#[cfg(not(feature = "sabotage"))]
+use sabotage::Sabotage;
 pub use settings::{SetAside, Settings, Straggling};
 pub use status::{Status, WorkerStatus};
 
@@ -129,13 +134,14 @@ impl Machine {
         // It may be stepping at this moment: whoever leads is not asked.
         let current = last
             .filter(|generation| !generation.ended && run == RunState::Open)
+            .filter(|_| !settings.breaks(Sabotage::ForgetGeneration))
             .map(|generation| Generation::adopt(generation, now, settings.outlived_ms()));
         let next_reason = match last {
             Some(_) => "the coordinator was started again".to_owned(),
             None => "the run begins".to_owned(),
         };
         let mut machine = Machine {
-            term: history.term + 1,
+            term: history.term + u64::from(!settings.breaks(Sabotage::KeepTerm)),
             highest_generation,
             members: Members::default(),
             assignments: Assignments::default(),

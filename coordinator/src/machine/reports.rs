@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ledger::Cursor;
 
-use super::Machine;
 use super::event::{Millis, World};
 use super::generation::Leave;
 use super::happening::Happening;
 use super::history::History;
+use super::{Machine, Sabotage};
 use crate::records::{Evaluation, Record, Reported, WorkerId};
 
 /// Steps over which speed is measured, and repeated reports are compared.
@@ -185,7 +185,8 @@ impl Machine {
         reports: Vec<Reported>,
     ) {
         let newest = self.generations.last().map(|g| g.record.number);
-        if newest != Some(generation) {
+        let is_replaced = newest != Some(generation);
+        if is_replaced && !self.settings.breaks(Sabotage::AcceptOldReports) {
             return;
         }
         for reported in reports {
@@ -199,6 +200,9 @@ impl Machine {
     fn take_report(&mut self, worker: &WorkerId, reported: Reported) {
         match self.reports.examine(&reported) {
             Taken::New => self.keep_report(reported),
+            Taken::Known if self.settings.breaks(Sabotage::CountReportsTwice) => {
+                self.keep_report(reported);
+            }
             Taken::Known => return,
             Taken::Early if self.reports.early.len() < HELD_BACK => {
                 let number = reported.report.step.number;

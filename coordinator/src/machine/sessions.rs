@@ -18,8 +18,11 @@ impl Machine {
         }
         self.adopt(joining.world);
         let worker = self.members.name_for(&joining.name, &joining.instance);
-        if let Some(session) = self.members.session_of(&worker) {
-            self.drop_session(session, "it joined again");
+        if self.is_joined(&worker, &joining) {
+            // A call that took its time, or was repeated. If its session is
+            // broken, the next one replaces it.
+            let world = self.world();
+            return self.reply(request, Ok(Answer::Joined { worker, world }));
         }
         self.tell(Happening::Joined {
             worker: worker.clone(),
@@ -45,6 +48,16 @@ impl Machine {
             world: self.world(),
         };
         self.reply(request, Ok(answer));
+    }
+
+    /// Whether this very process has a session; takes note of what it has seen.
+    fn is_joined(&mut self, worker: &WorkerId, joining: &Joining) -> bool {
+        let Some(member) = self.members.get_mut(worker) else {
+            return false;
+        };
+        let world = joining.world.generation;
+        member.world.generation = member.world.generation.max(world);
+        member.session.is_some() && member.instance == joining.instance
     }
 
     pub(super) fn on_session_opened(&mut self, session: SessionId, worker: &WorkerId) {
@@ -161,17 +174,18 @@ impl Machine {
         if activity.is_in_generation() || activity == Activity::Finished {
             self.take_seat_again(worker, world);
         }
+        // It went on while it could not be heard, in a generation from which
+        // it is counted as lost. Before the answer that renews its lease, so that
+        // a connection that breaks in between does not let it go on.
+        if activity.is_in_generation() && !self.is_in_current(worker, world) {
+            let reason = "the coordinator counted this worker as lost".to_owned();
+            self.send_about(worker, world.generation, Message::Abort { reason });
+        }
         let ack = Message::Ack {
             lease_ms: self.settings.lease_ms,
             reported_steps: self.reports.reported().step,
         };
         self.send(worker, ack);
-        // It went on while it could not be heard, in a generation from which
-        // it is counted as lost.
-        if activity.is_in_generation() && !self.is_in_current(worker, world) {
-            let reason = "the coordinator counted this worker as lost".to_owned();
-            self.send_about(worker, world.generation, Message::Abort { reason });
-        }
     }
 
     fn heard_from(&mut self, worker: &WorkerId) {

@@ -55,6 +55,9 @@ pub struct Settings {
     pub keep_checkpoints: NonZeroU32,
     /// Whether to go on serving checkpoints when the run is complete.
     pub keep_serving: bool,
+    /// A rule to break on purpose.
+    #[cfg(feature = "sabotage")]
+    pub sabotage: Option<super::Sabotage>,
 }
 
 /// How long the others may wait for one member, in a generation whose step
@@ -125,6 +128,8 @@ impl Settings {
             farewell_ms: 5_000,
             keep_checkpoints: NonZeroU32::MIN.saturating_add(1),
             keep_serving: false,
+            #[cfg(feature = "sabotage")]
+            sabotage: None,
         }
     }
 

@@ -60,4 +60,9 @@ impl Batch {
     pub fn delete(&mut self, key: Vec<u8>) {
         self.changes.push((key, None));
     }
+
+    /// The changes in order: what a keyspace applies. `None` removes a key.
+    pub fn into_changes(self) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        self.changes
+    }
 }

@@ -156,6 +156,9 @@ impl Trainer {
         let mut epoch_loss = EpochLoss::default();
         let mut skips = Skips::default();
         let mut throughput = Throughput::start();
+        // Copying for a checkpoint comes after the step's report, and is counted
+        // with the next one.
+        let mut checkpointed = Duration::ZERO;
         loop {
             self.control.set_phase(v1::Phase::WaitingForData);
             let waiting = std::time::Instant::now();
@@ -176,24 +179,24 @@ impl Trainer {
                 .stepped(Duration::from_secs_f64(done.times.total));
             done.times.data = waited.as_secs_f64();
             done.times.total += waited.as_secs_f64();
+            done.times.checkpoint = std::mem::take(&mut checkpointed).as_secs_f64();
             epoch_loss.add(&done.metrics);
+            // Before anything that can be interrupted: it is applied, and a state
+            // whose steps nobody reports is lost.
+            self.report(&world, &done);
+            throughput.note(&world, &done);
             skips.note(done.report.applied)?;
             if step.last_of_epoch {
-                let checkpoint = self.end_epoch(
+                checkpointed = self.end_epoch(
                     &mut world,
                     replica,
                     writer,
                     std::mem::take(&mut epoch_loss),
                     &mut best,
                 )?;
-                done.times.checkpoint = checkpoint.as_secs_f64();
             } else if world.rank == 0 && done.metrics.pausing == 0 && writer.is_due(step.after()) {
-                let checkpoint =
-                    self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
-                done.times.checkpoint = checkpoint.as_secs_f64();
+                checkpointed = self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
             }
-            throughput.note(&world, &done);
-            self.report(&world, &done);
             if done.metrics.pausing > 0 {
                 tracing::info!(generation, "paused after {step}");
                 if done.metrics.checkpointing > 0 && world.rank == 0 && !step.last_of_epoch {

@@ -81,7 +81,6 @@ impl Fatal {
 struct Standing {
     generation: u64,
     member: bool,
-    applied_in: u64,
 }
 
 impl Trainer {
@@ -102,7 +101,6 @@ impl Trainer {
         let mut standing = Standing {
             generation: 0,
             member: false,
-            applied_in: 0,
         };
         while let Ok(command) = self.commands.recv() {
             let (generation, form) = match command {
@@ -116,7 +114,7 @@ impl Trainer {
                         standing.generation = generation;
                         standing.member = false;
                         self.left(generation, &replica, String::new());
-                        self.ready(standing.applied_in, replica.applied);
+                        self.ready(replica.applied_in, replica.applied);
                     }
                     continue;
                 }
@@ -124,9 +122,6 @@ impl Trainer {
             let outcome = self.generation(generation, &form, &mut replica, &mut writer)?;
             self.control.exit(generation);
             standing.generation = generation;
-            if replica.applied.is_some() {
-                standing.applied_in = generation;
-            }
             standing.member = !matches!(outcome, Outcome::Left(_));
             match outcome {
                 Outcome::Finished(cursor) => {
@@ -138,7 +133,7 @@ impl Trainer {
                 }
                 Outcome::Left(reason) => {
                     self.left(generation, &replica, reason);
-                    self.ready(standing.applied_in, replica.applied);
+                    self.ready(replica.applied_in, replica.applied);
                 }
                 Outcome::RunFailed(reason) => {
                     let failed = v1::RunFailed {

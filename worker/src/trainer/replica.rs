@@ -22,6 +22,8 @@ pub(super) struct Replica {
     pub(super) optimizer: AdamW,
     /// `None` until this worker has held the run's state.
     pub(super) applied: Option<Cursor>,
+    /// The generation in which it took that state, or applied the last step of it.
+    pub(super) applied_in: u64,
 }
 
 impl Replica {
@@ -34,6 +36,7 @@ impl Replica {
             model,
             optimizer,
             applied: None,
+            applied_in: 0,
         })
     }
 
@@ -218,6 +221,13 @@ impl Trainer {
         };
         if world.size.get() > 1 && form.members.iter().any(|member| !member.has_state) {
             let started = std::time::Instant::now();
+            let rank = world.rank as usize;
+            let holds = form.members.get(rank).is_some_and(|m| m.has_state);
+            if rank != root && !holds {
+                // Half overwritten is nothing to claim: aborted on the way, this
+                // worker has no state.
+                replica.applied = None;
+            }
             let mut bytes = 0;
             for tensor in replica.state() {
                 world.group.broadcast(&tensor, root)?;
@@ -235,6 +245,7 @@ impl Trainer {
             );
         }
         replica.applied = Some(base);
+        replica.applied_in = world.generation;
         self.control.set_applied(base);
         self.compare_weights(world, replica)
     }

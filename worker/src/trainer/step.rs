@@ -146,6 +146,7 @@ impl Trainer {
         let learning_rate = self.run.learning_rate(step.number);
         let (grad_norm, applied) = self.update(replica, metrics.tokens, learning_rate)?;
         replica.applied = Some(step.after());
+        replica.applied_in = world.generation;
         self.control.set_applied(step.after());
         times.optimizer = clock.lap().as_secs_f64();
         times.total = clock.started.elapsed().as_secs_f64();

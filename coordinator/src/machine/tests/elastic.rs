@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use super::sim::{Sim, settings};
 use crate::machine::{
-    Activity, FromWorker, Happening, Message, Millis, Refusal, RefusalKind, SetAside, Settings,
-    Straggling, World,
+    Activity, Event, FromWorker, Happening, Joining, Message, Millis, Refusal, RefusalKind,
+    RequestId, SetAside, Settings, Straggling, World,
 };
 use crate::records::StepTimes;
 
@@ -408,4 +408,67 @@ fn who_drains_is_not_waited_for_and_the_others_go_on() {
     assert_eq!(members(&sim), ["b"]);
     let reason = &sim.durable.generations[&2].reason;
     assert!(reason.contains("drains"), "{reason}");
+}
+
+#[test]
+fn a_member_that_comes_back_last_still_hears_where_the_others_meet() {
+    let mut sim = Sim::with_settings(elastic(), 2);
+    sim.connect(0);
+    sim.connect(1);
+    only(&mut sim, 1);
+    only(&mut sim, 0);
+    assert!(sim.workers[0].seat.as_ref().unwrap().met);
+    assert!(
+        !sim.workers[1].seat.as_ref().unwrap().met,
+        "it is on its way"
+    );
+    sim.restart_coordinator();
+    sim.connect(0);
+    let address = "host:1".to_owned();
+    sim.say(0, FromWorker::StoreListening { address });
+    sim.connect(1);
+    only(&mut sim, 1);
+    assert!(sim.workers[1].seat.as_ref().unwrap().met);
+    assert_eq!(generation(&sim), 1);
+}
+
+#[test]
+fn a_member_that_never_comes_back_keeps_nobody_in_an_adopted_generation() {
+    let mut sim = stepping(elastic(), 2);
+    sim.restart_coordinator();
+    sim.kill(0);
+    // Its lease ran out before there was a coordinator to tell.
+    sim.leave(1);
+    sim.connect(1);
+    let patience = sim.settings.abort_ms;
+    pass(&mut sim, patience);
+    let ended = |happening: &Happening| matches!(happening, Happening::Ended { generation: 1 });
+    assert!(sim.told.iter().any(ended), "{:?}", sim.told);
+}
+
+#[test]
+fn a_worker_that_is_out_hears_so_before_its_lease_is_renewed() {
+    let mut sim = stepping(elastic(), 3);
+    // The others are out of it; what worker b hears breaks off after a word.
+    sim.disconnect(1);
+    sim.connect(1);
+    let first = sim.workers[1].inbox.iter().map(|(_, message)| message);
+    let mut first = first.filter(|m| matches!(m, Message::Ack { .. } | Message::Abort { .. }));
+    assert!(matches!(first.next(), Some(Message::Abort { .. })));
+}
+
+#[test]
+fn a_call_to_join_that_comes_late_ends_nothing() {
+    let mut sim = stepping(elastic(), 2);
+    let request = RequestId(sim.number());
+    let joining = Joining {
+        name: sim.workers[0].name.0.clone(),
+        instance: sim.workers[0].instance.to_string(),
+        ..Joining::default()
+    };
+    sim.event(Event::Join { request, joining });
+    assert!(sim.answers[&request].is_ok());
+    assert!(sim.step(true));
+    sim.settle();
+    assert_eq!(generation(&sim), 1);
 }
