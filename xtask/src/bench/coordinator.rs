@@ -274,7 +274,8 @@ fn listed_cores(list: &str) -> Option<Vec<u32>> {
     let mut cores = Vec::new();
     for range in list.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
-        cores.extend(first.parse().ok()?..=last.parse().ok()?);
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        cores.extend(first..=last);
     }
     Some(cores)
 }
