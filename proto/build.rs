@@ -7,8 +7,15 @@ use std::{env, error::Error, fs};
 use prost::Message as _;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let files = ["common", "cluster", "checkpoints", "operator", "publishing"]
-        .map(|name| format!("peregrine/v1/{name}.proto"));
+    let files = [
+        "common",
+        "cluster",
+        "checkpoints",
+        "coordinators",
+        "operator",
+        "publishing",
+    ]
+    .map(|name| format!("peregrine/v1/{name}.proto"));
     println!("cargo:rerun-if-changed=peregrine");
     let descriptors = protox::compile(files, ["."])?;
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);

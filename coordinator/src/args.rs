@@ -31,7 +31,9 @@ pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     after_help = "Exit codes: 0 the run is complete, or stopping was asked for; 1 failed; 2 \
-                  refused before it started; 3 the training diverged."
+                  refused before it started; 3 the training diverged.\n\nSIGTERM and Ctrl-C stop the \
+                  run in good order. Where several coordinators share a store, a leader hands over \
+                  to a standby instead, if one is there: to stop the run, stop the standbys first."
 )]
 pub struct CoordinatorArgs {
     /// What to do instead of leading a cluster.
@@ -86,6 +88,11 @@ pub struct LeadArgs {
         help_heading = "Cluster"
     )]
     pub listen: SocketAddr,
+
+    /// Where workers, publishers and other coordinators reach this one, when
+    /// several share a store. [default: the address it listens on]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Cluster")]
+    pub advertise: Option<Address>,
 
     /// File to write the bound address to, once connections are accepted.
     #[arg(long, value_name = "FILE", help_heading = "Cluster")]
@@ -346,9 +353,15 @@ pub struct ChainArgs {
 /// Flags of `status`.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
-    /// The coordinator to ask.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:50051")]
-    pub coordinator: Address,
+    /// The coordinator to ask; of several, separated by commas or given again,
+    /// the one that leads. A standby says that it is one.
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        default_value = "127.0.0.1:50051"
+    )]
+    pub coordinator: Vec<Address>,
 
     /// Print one JSON object.
     #[arg(long)]
@@ -358,14 +371,16 @@ pub struct StatusArgs {
 /// Whom to ask: a running coordinator, or the state that it keeps.
 #[derive(Args, Clone, Debug)]
 pub struct SubjectArgs {
-    /// The running coordinator to ask.
+    /// The running coordinator to ask; of several, separated by commas or given
+    /// again, the one that leads.
     #[arg(
         long,
         value_name = "HOST:PORT",
+        value_delimiter = ',',
         conflicts_with_all = ["state_dir", "store"],
         required_unless_present_any = ["state_dir", "store"]
     )]
-    pub coordinator: Option<Address>,
+    pub coordinator: Vec<Address>,
 
     /// The --state-dir of a coordinator that has stopped; with --store, a folder
     /// that holds its packed pages.

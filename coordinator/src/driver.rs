@@ -121,6 +121,11 @@ impl Handle {
         Watching(self.watchers.clone())
     }
 
+    /// Whether the driver has ended: nobody decides here any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.inputs.is_closed()
+    }
+
     fn number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }

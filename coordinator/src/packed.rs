@@ -68,6 +68,66 @@ impl PackedPages {
         })
     }
 
+    /// The packed pages in `folder`, whoever may be writing there: nothing is
+    /// created or removed.
+    pub fn at(folder: &Path) -> PackedPages {
+        PackedPages {
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// Whether there is a file of a page; what is in it is seen when it is read.
+    pub fn has(&self, digest: PageDigest) -> bool {
+        self.path(digest).exists()
+    }
+
+    /// The pages that there are files of.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub fn digests(&self) -> Result<Vec<PageDigest>, PackedPagesError> {
+        let mut digests = Vec::new();
+        if !self.folder.exists() {
+            return Ok(digests);
+        }
+        let list = |folder: &Path| -> Result<Vec<PathBuf>, PackedPagesError> {
+            let failed = |source| PackedPagesError::io(folder, source);
+            let entries = fs::read_dir(folder).map_err(failed)?;
+            let paths = entries.map(|entry| Ok(entry.map_err(failed)?.path()));
+            paths.collect()
+        };
+        for folder in list(&self.folder)? {
+            if !folder.is_dir() {
+                continue;
+            }
+            for path in list(&folder)? {
+                let is_page = path
+                    .extension()
+                    .is_some_and(|extension| extension == "page");
+                let name = path.file_stem().and_then(|name| name.to_str());
+                let mut digest = [0; 32];
+                if is_page && name.is_some_and(|n| hex::decode_to_slice(n, &mut digest).is_ok()) {
+                    digests.push(PageDigest(digest));
+                }
+            }
+        }
+        Ok(digests)
+    }
+
+    /// Removes a page, if it is there.
+    ///
+    /// # Errors
+    /// If it cannot be removed.
+    pub fn remove(&self, digest: PageDigest) -> Result<(), PackedPagesError> {
+        let path = self.path(digest);
+        match fs::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(PackedPagesError::io(&path, source))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Keeps a page: returns when it is on disk.
     ///
     /// # Errors
@@ -134,6 +194,11 @@ impl PackedPages {
 }
 
 impl PackedPagesError {
+    /// Whether there is no such page here, rather than a broken one.
+    pub fn is_absent(&self) -> bool {
+        matches!(self, PackedPagesError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
     fn io(path: &Path, source: io::Error) -> PackedPagesError {
         PackedPagesError::Io {
             path: path.to_owned(),
@@ -174,6 +239,22 @@ mod tests {
         pages.read(digest).unwrap_err();
         pages.keep(digest, &page()).unwrap();
         assert_eq!(pages.read(digest).unwrap(), page());
+    }
+
+    #[test]
+    fn pages_are_listed_and_removed_by_their_digests() {
+        let folder = tempfile::tempdir().unwrap();
+        let pages = PackedPages::at(&folder.path().join("packed"));
+        assert_eq!(pages.digests().unwrap(), []);
+        let digest = page().digest();
+        assert!(pages.read(digest).unwrap_err().is_absent());
+        let pages = PackedPages::open(&folder.path().join("packed")).unwrap();
+        pages.keep(digest, &page()).unwrap();
+        assert!(pages.has(digest));
+        assert_eq!(pages.digests().unwrap(), [digest]);
+        pages.remove(digest).unwrap();
+        pages.remove(digest).unwrap();
+        assert_eq!(pages.digests().unwrap(), []);
     }
 
     #[test]

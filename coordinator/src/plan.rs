@@ -15,8 +15,11 @@ use crate::args::LeadArgs;
 use crate::checkpoints::{CheckpointFolder, InitialWeights};
 use crate::dataset;
 use crate::events::{Kind, Notice};
+use crate::foreseen::Foreseen;
 use crate::machine::History;
+use crate::mirror::set_aside;
 use crate::packed::PackedPages;
+use crate::records::{Checkpoint, Hold};
 use crate::store::{Embedded, RunRecord, RunStore, StoreError};
 
 /// Bytes of a parameter in a checkpoint: weights and two moments, in fp32.
@@ -56,8 +59,25 @@ pub(crate) struct Plan {
     pub(crate) history: History,
     pub(crate) packed: PackedPages,
     pub(crate) checkpoints: CheckpointFolder,
+    /// Checkpoints that the records have and this disk has not.
+    pub(crate) absent: Vec<Checkpoint>,
+    /// Hotkeys that were lent.
+    pub(crate) holds: Vec<Hold>,
     /// Checkpoints that were found damaged.
     damaged: Vec<Notice>,
+}
+
+/// Whose the state directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Disk {
+    /// This coordinator's alone: what is not there is nowhere.
+    Own,
+    /// One of several; what is not there may be elsewhere.
+    OneOfSeveral {
+        /// Whether another has just led, so that there is no time to read
+        /// every file.
+        followed: bool,
+    },
 }
 
 impl Plan {
@@ -101,8 +121,9 @@ pub(crate) struct Checked {
 }
 
 impl Checked {
-    /// Checks the flags, and the weights that they name.
-    pub(crate) fn new(args: &LeadArgs) -> Result<Checked, Refused> {
+    /// Checks the flags, and the weights that they name. `run_exists`: whether
+    /// the store has a run.
+    pub(crate) fn new(args: &LeadArgs, run_exists: bool) -> Result<Checked, Refused> {
         let workers = workers(args)?;
         check_sizes(args, workers)?;
         check_times(args)?;
@@ -115,7 +136,7 @@ impl Checked {
             }),
             None => None,
         };
-        let settings = match StateDir(&args.state_dir).store().exists() {
+        let settings = match run_exists {
             true => None,
             false => Some(
                 run_args
@@ -151,7 +172,43 @@ impl Checked {
             // A creation that was cut short.
             (None, None) => self.new_config(args).await?,
         };
-        let history = store.history()?;
+        self.settle(args, store, stored, config, Disk::Own)
+    }
+
+    /// Continues or begins the run in a store that other coordinators have too.
+    pub(crate) async fn plan_among_several(
+        self,
+        args: &LeadArgs,
+        store: RunStore,
+        foreseen: &Foreseen,
+        followed: bool,
+    ) -> Result<Plan, Failure> {
+        let stored = read_run(&store).await?;
+        let config = match &stored {
+            Some(record) => match foreseen.of(&record.config) {
+                Some(config) => config.clone(),
+                None => self.resumed_config(args, &record.config).await?,
+            },
+            None => self.new_config(args).await?,
+        };
+        let disk = Disk::OneOfSeveral { followed };
+        let args = args.clone();
+        tokio::task::spawn_blocking(move || self.settle(&args, store, stored, config, disk))
+            .await
+            .map_err(anyhow::Error::from)?
+    }
+
+    /// Writes what the run is, where that is new, and looks what there is of it.
+    fn settle(
+        self,
+        args: &LeadArgs,
+        store: RunStore,
+        stored: Option<RunRecord>,
+        config: RunConfig,
+        disk: Disk,
+    ) -> Result<Plan, Failure> {
+        let state_dir = StateDir(&args.state_dir);
+        let mut history = store.history()?;
         check_space(args, &config, &history)?;
         let packed = PackedPages::open(&state_dir.packed())?;
         let root = state_dir.checkpoints();
@@ -166,12 +223,25 @@ impl Checked {
                     None => None,
                 };
                 store.create_run(&RunRecord::new(config.clone()), initial.as_ref())?;
+                history.checkpoints.extend(initial);
             }
         }
-        let (history, damaged) = verified_history(&store, &checkpoints, &config)?;
+        let (absent, damaged) = match disk {
+            Disk::Own => {
+                let verified = verified_history(&store, history, &checkpoints, &config)?;
+                history = verified.0;
+                (Vec::new(), verified.1)
+            }
+            Disk::OneOfSeveral { followed } => {
+                let absent = set_aside(&mut history, &checkpoints, followed);
+                (absent, Vec::new())
+            }
+        };
         Ok(Plan {
             damaged,
             is_new: stored.is_none(),
+            absent,
+            holds: store.holds()?,
             config,
             store,
             history,
@@ -195,7 +265,7 @@ impl Checked {
             .map_err(Refused::because)
     }
 
-    async fn resumed_config(
+    pub(crate) async fn resumed_config(
         &self,
         args: &LeadArgs,
         stored: &RunConfig,
@@ -346,14 +416,20 @@ fn check_budget(budget: u64, least: u64) -> Result<(), Refused> {
     )))
 }
 
+pub(crate) async fn read_run(store: &RunStore) -> Result<Option<RunRecord>, Failure> {
+    let store = store.clone();
+    let read = tokio::task::spawn_blocking(move || store.run()).await;
+    Ok(read.map_err(anyhow::Error::from)??)
+}
+
 /// The history without checkpoints whose files are missing or changed, and
 /// those to tell of.
 fn verified_history(
     store: &RunStore,
+    mut history: History,
     checkpoints: &CheckpointFolder,
     config: &RunConfig,
 ) -> Result<(History, Vec<Notice>), Failure> {
-    let mut history = store.history()?;
     let mut damaged = Vec::new();
     let mut sound = Vec::new();
     let kept = std::mem::take(&mut history.checkpoints);

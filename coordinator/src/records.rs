@@ -6,6 +6,7 @@
 use std::fmt;
 
 use ledger::{Cursor, GenerationRecord, PageRow, Slot, StepReport};
+use serde::{Deserialize, Serialize};
 
 /// The name under which the coordinator knows a worker. Ranks follow it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +181,19 @@ impl Checkpoint {
     pub fn same_content(&self, other: &Checkpoint) -> bool {
         self.id == other.id && self.cursor == other.cursor && self.files == other.files
     }
+}
+
+/// A hotkey that was lent to a publisher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    /// The hotkey's ss58 address.
+    pub hotkey: String,
+    /// Tells the publisher's process from every other.
+    pub instance: String,
+    /// Who that is, in words.
+    pub holder: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_unix_ms: u64,
 }
 
 /// One fact to be made durable.

@@ -18,6 +18,10 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// longest rows that the dataset viewer serves, with room to spare.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
+/// The metadata with which a coordinator that does not lead answers
+/// `UNAVAILABLE`: the leader's address, or nothing where nobody leads.
+pub const LEADER_METADATA: &str = "peregrine-leader";
+
 /// The descriptor set of every service, for gRPC reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 

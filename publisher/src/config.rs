@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use chain::{Endpoint, Network};
 use cli::Secret;
-use client::{Address, RetryPolicy};
+use client::{Addresses, RetryPolicy};
 use subnet::{Criteria, RepoId};
 use wallet::Password;
 
@@ -14,7 +14,7 @@ use wallet::Password;
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Whose checkpoints are published.
-    pub coordinator: Address,
+    pub coordinators: Addresses,
     /// The repository on the Hub.
     pub repo: RepoId,
     /// A checkpoint is published only if its evaluation loss, in nats per

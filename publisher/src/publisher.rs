@@ -33,7 +33,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Summary,
              give the loss below which a checkpoint is worth publishing"
         );
     }
-    let connection = Connection::lazy(&config.coordinator, &ConnectOptions::default())?;
+    let connection = Connection::lazy(&config.coordinators, &ConnectOptions::default())?;
     let outside = online::open(&config, &state, &connection)?;
     if let Some(hold) = outside.as_ref().and_then(|outside| outside.hold.as_ref()) {
         let held = shutdown.run_until_cancelled(hold.wait_until_held()).await;
@@ -41,7 +41,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> Result<Summary,
     }
     info!(
         "watching the coordinator at {} for {}",
-        config.coordinator, config.repo
+        config.coordinators, config.repo
     );
     let watch = Watch::new(
         connection.clone(),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use client::{Address, ConnectOptions, Connection, RetryPolicy};
+use client::{Addresses, ConnectOptions, Connection, RetryPolicy};
 use proto::v1::CheckpointManifest;
 use serde::Serialize;
 use subnet::{CommitId, Criteria, HashError, ModelHash, RepoId, hash_directory};
@@ -27,7 +27,7 @@ pub struct UploadConfig {
     /// What validators demand.
     pub criteria: Criteria,
     /// Who says that nobody else uses the hotkey, if anyone.
-    pub coordinator: Option<Address>,
+    pub coordinators: Option<Addresses>,
     /// How the Hub is reached.
     pub hub: HubAccess,
     /// How it is committed on the chain, if it is.
@@ -154,9 +154,9 @@ fn open_outside(config: &UploadConfig, state: &StateDir) -> Result<Outside, Erro
         return Ok(outside);
     };
     let hotkey = online::open_hotkey(&commit.wallet, &commit.password)?;
-    let lender = match &config.coordinator {
-        Some(address) => {
-            let connection = Connection::lazy(address, &ConnectOptions::default())?;
+    let lender = match &config.coordinators {
+        Some(coordinators) => {
+            let connection = Connection::lazy(coordinators, &ConnectOptions::default())?;
             Some((connection, RetryPolicy::BRIEF))
         }
         None => None,

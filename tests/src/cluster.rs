@@ -199,12 +199,14 @@ impl TestCluster {
         folders
     }
 
-    /// Waits until the coordinator's log, from `from` on, says something.
+    /// Waits until the coordinator's log, from `from` on, says something;
+    /// whatever has become of its workers.
     pub fn wait_for_log(&mut self, from: usize, said: &str) {
         let cluster = &mut self.cluster;
         wait_until(format!("the coordinator to say {said:?}"), LIMIT, || {
-            cluster.expect_no_failure()?;
-            let log = cluster.coordinator()?.log_text();
+            let coordinator = cluster.coordinator()?;
+            coordinator.expect_no_failure()?;
+            let log = coordinator.log_text();
             Ok(log[from..].contains(said).then_some(()))
         })
         .unwrap_or_else(|error| panic!("{error}"));

@@ -46,14 +46,15 @@ pub enum Command {
 /// Flags of a training worker.
 #[derive(Debug, Clone, Args)]
 pub struct TrainArgs {
-    /// Where the coordinator listens.
+    /// Where the coordinator listens; of several, separated by commas or given
+    /// again, the one that leads is found and followed.
     #[arg(
         long,
         value_name = "HOST:PORT",
         help_heading = "Cluster",
         required = true
     )]
-    pub coordinator: Option<String>,
+    pub coordinator: Vec<String>,
 
     /// Name that the worker keeps across restarts; ranks follow names. By
     /// default the host's name and the device.

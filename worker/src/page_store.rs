@@ -1,11 +1,13 @@
 //! Packed pages for this worker's shares: from memory, from those it packed
-//! itself, else from the coordinator's cache.
+//! itself, else from the coordinator's cache. A page that the coordinator has
+//! lost, as one that took over on another disk may have, is prepared again.
 
 use std::sync::Arc;
 
 use client::{Connection, RetryPolicy};
 use ledger::{PackedPage, PageDigest, PageRow, Slot};
 use moka::future::Cache;
+use pages::Preparer;
 use proto::v1;
 
 use crate::identity::Identity;
@@ -23,6 +25,8 @@ pub(crate) enum PageStoreError {
     Skipped { slot: Slot, reason: String },
     #[error("the coordinator refused to serve {slot}: {message}")]
     Refused { slot: Slot, message: String },
+    #[error("the coordinator has lost {slot}, and it cannot be prepared again: {problem}")]
+    Lost { slot: Slot, problem: String },
 }
 
 /// Where packed pages come from.
@@ -31,6 +35,8 @@ pub(crate) struct PageStore {
     memory: Cache<PageDigest, Arc<PackedPage>>,
     connection: Connection,
     identity: Arc<Identity>,
+    /// Prepares again what the coordinator has lost.
+    preparer: Option<Arc<Preparer>>,
 }
 
 impl PageStore {
@@ -45,6 +51,15 @@ impl PageStore {
             memory,
             connection,
             identity,
+            preparer: None,
+        }
+    }
+
+    /// With what it takes to prepare a page again.
+    pub(crate) fn preparing_with(self, preparer: Arc<Preparer>) -> Self {
+        Self {
+            preparer: Some(preparer),
+            ..self
         }
     }
 
@@ -81,25 +96,33 @@ impl PageStore {
         row: &PageRow,
         digest: PageDigest,
     ) -> Result<Arc<PackedPage>, PageStoreError> {
-        let bytes = client::retry(
-            "asking for a packed page",
-            &RetryPolicy::PATIENT,
-            || async {
-                let request = v1::GetPageRequest {
-                    context: Some(self.identity.context(0)),
-                    slot: Some(slot.into()),
-                };
-                match self.connection.cluster().get_page(request).await {
-                    Ok(response) => Ok(response.into_inner().packed),
-                    Err(status) => Err(client::Error::call("GetPage", status)),
-                }
-            },
-        )
-        .await
-        .map_err(|error| PageStoreError::Refused {
-            slot,
-            message: error.to_string(),
-        })?;
+        let asking = || async {
+            let request = v1::GetPageRequest {
+                context: Some(self.identity.context(0)),
+                slot: Some(slot.into()),
+            };
+            match self.connection.cluster().get_page(request).await {
+                Ok(response) => Ok(response.into_inner().packed),
+                Err(status) => Err(client::Error::call("GetPage", status)),
+            }
+        };
+        let asked = self
+            .connection
+            .retry("asking for a packed page", &RetryPolicy::PATIENT, asking)
+            .await;
+        let bytes = match (asked, &self.preparer) {
+            (Ok(bytes), _) => bytes,
+            (Err(error), Some(preparer)) if error.is_not_found() => {
+                tracing::warn!(%slot, "preparing a page again: {error}");
+                return self.prepare_again(slot, row, digest, preparer).await;
+            }
+            (Err(error), _) => {
+                return Err(PageStoreError::Refused {
+                    slot,
+                    message: error.to_string(),
+                });
+            }
+        };
         let wrong = |problem: String| PageStoreError::Wrong { slot, problem };
         let page = PackedPage::decode(&bytes).map_err(|error| wrong(error.to_string()))?;
         if page.page() != row.page() || page.digest() != digest {
@@ -110,6 +133,54 @@ impl PageStore {
             )));
         }
         Ok(Arc::new(page))
+    }
+
+    /// Prepares a page that the table lists, which must give the same sequences
+    /// as the first time, and hands it over again.
+    async fn prepare_again(
+        &self,
+        slot: Slot,
+        row: &PageRow,
+        digest: PageDigest,
+        preparer: &Preparer,
+    ) -> Result<Arc<PackedPage>, PageStoreError> {
+        let lost = |problem: String| PageStoreError::Lost { slot, problem };
+        let page = preparer.prepare(row.page()).await;
+        let page = page.map_err(|error| lost(error.to_string()))?;
+        if page.digest() != digest {
+            return Err(lost(format!(
+                "{} packs to {} here, and was {row}; compare dataset files and software versions",
+                page.page(),
+                page.digest()
+            )));
+        }
+        self.hand_over(slot, page.encode().into()).await;
+        Ok(Arc::new(page))
+    }
+
+    /// Hands a packed page to the coordinator, which says when it is durable.
+    pub(crate) async fn hand_over(&self, slot: Slot, packed: bytes::Bytes) {
+        let attempt = || {
+            let packed = packed.clone();
+            async move {
+                let request = v1::PutPageRequest {
+                    context: Some(self.identity.context(0)),
+                    slot: Some(slot.into()),
+                    packed,
+                };
+                match self.connection.cluster().put_page(request).await {
+                    Ok(_) => Ok(()),
+                    Err(status) => Err(client::Error::call("PutPage", status)),
+                }
+            }
+        };
+        let handed = self
+            .connection
+            .retry("handing over a packed page", &RetryPolicy::PATIENT, attempt)
+            .await;
+        if let Err(error) = handed {
+            tracing::error!(%slot, "the coordinator refused the packed page: {error}");
+        }
     }
 }
 

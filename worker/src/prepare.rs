@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use client::{Connection, RetryPolicy};
 use ledger::{PageId, Slot};
 use pages::{ErrorClass, PrepareError, Preparer};
 use proto::v1;
@@ -12,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::control::Control;
-use crate::identity::Identity;
 use crate::page_store::PageStore;
 
 /// Pages in work at once: enough to hide a request's latency behind another's
@@ -24,8 +22,6 @@ const PAGES_AT_ONCE: usize = 4;
 pub(crate) struct Preparation {
     pub(crate) preparer: Arc<Preparer>,
     pub(crate) store: PageStore,
-    pub(crate) connection: Connection,
-    pub(crate) identity: Arc<Identity>,
     pub(crate) control: Arc<Control>,
 }
 
@@ -65,33 +61,12 @@ impl Preparation {
             Ok(packed) => {
                 let encoded = packed.encode();
                 self.store.keep(Arc::new(packed)).await;
-                self.hand_over(slot, encoded.into()).await;
+                self.store.hand_over(slot, encoded.into()).await;
             }
             Err(error) => {
                 tracing::warn!(%slot, "{page} could not be prepared: {error}");
                 self.fail(slot, &error);
             }
-        }
-    }
-
-    async fn hand_over(&self, slot: Slot, packed: bytes::Bytes) {
-        let handed = client::retry("handing over a packed page", &RetryPolicy::PATIENT, || {
-            let packed = packed.clone();
-            async move {
-                let request = v1::PutPageRequest {
-                    context: Some(self.identity.context(0)),
-                    slot: Some(slot.into()),
-                    packed,
-                };
-                match self.connection.cluster().put_page(request).await {
-                    Ok(_) => Ok(()),
-                    Err(status) => Err(client::Error::call("PutPage", status)),
-                }
-            }
-        })
-        .await;
-        if let Err(error) = handed {
-            tracing::error!(%slot, "the coordinator refused the packed page: {error}");
         }
     }
 

@@ -26,6 +26,9 @@ use crate::identity::Identity;
 /// Messages that may wait for the network.
 const MESSAGES_AHEAD: usize = 64;
 
+/// The pause after a session broke, before joining again.
+const BROKEN: Duration = Duration::from_millis(100);
+
 /// What a worker says of itself when it joins.
 #[derive(Debug, Clone)]
 pub(crate) struct Introduction {
@@ -41,7 +44,7 @@ pub(crate) async fn join(
     introduction: &Introduction,
     known: &v1::Context,
 ) -> Result<v1::JoinResponse, client::Error> {
-    client::retry("joining the cluster", &RetryPolicy::PATIENT, || async {
+    let attempt = || async {
         let request = v1::JoinRequest {
             protocol_version: proto::PROTOCOL_VERSION,
             name: introduction.name.clone(),
@@ -57,8 +60,10 @@ pub(crate) async fn join(
             Ok(response) => Ok(response.into_inner()),
             Err(status) => Err(client::Error::call("Join", status)),
         }
-    })
-    .await
+    };
+    connection
+        .retry("joining the cluster", &RetryPolicy::PATIENT, attempt)
+        .await
 }
 
 /// Why the conversation ended.
@@ -114,12 +119,15 @@ impl Session {
             }
             match ended {
                 Ok(ended) => return Ok(ended),
-                Err(error) if error.is_fatal() => return Err(error),
+                // A coordinator that has just begun to lead has not been joined
+                // yet; whether it wants this worker, joining tells.
+                Err(error) if error.is_fatal() && !error.is_precondition() => return Err(error),
                 Err(error) => {
                     tracing::warn!("the session with the coordinator broke: {error}");
                     if closing.is_cancelled() {
                         return Ok(Ended::Closed);
                     }
+                    self.connection.pause(BROKEN).await;
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::thread;
 
 use anyhow::Context as _;
 use cli::{Exit, Failure, Refused};
-use client::{Address, ConnectOptions, Connection};
+use client::{Address, Addresses, ConnectOptions, Connection};
 use ledger::{Order, OrderConfig};
 use proto::v1;
 use run::RunConfig;
@@ -33,10 +33,9 @@ use crate::{source, supervisor};
 /// Flags that name a device, folder, port or host that cannot be used are
 /// refused before the coordinator is asked anything.
 pub async fn run(args: TrainArgs, shutdown: CancellationToken) -> Result<(), Failure> {
-    let address: Address = args
+    let coordinators: Addresses = args
         .coordinator
-        .as_deref()
-        .unwrap_or_default()
+        .join(",")
         .parse()
         .map_err(|error| Refused::new(format!("--coordinator: {error}")))?;
     let devices = args
@@ -64,8 +63,10 @@ pub async fn run(args: TrainArgs, shutdown: CancellationToken) -> Result<(), Fai
     let device = devices[0];
     let advertised_host = match &args.advertise {
         Some(host) => host.clone(),
-        None => facing(&address)
-            .with_context(|| format!("finding the address that faces {address}; give --advertise"))?
+        None => facing_any(&coordinators)
+            .with_context(|| {
+                format!("finding the address that faces {coordinators}; give --advertise")
+            })?
             .to_string(),
     };
     if let Some(threads) = args.threads {
@@ -88,7 +89,7 @@ pub async fn run(args: TrainArgs, shutdown: CancellationToken) -> Result<(), Fai
     };
     let worker = Starting {
         args,
-        address,
+        coordinators,
         device,
         precision,
         introduction,
@@ -97,6 +98,15 @@ pub async fn run(args: TrainArgs, shutdown: CancellationToken) -> Result<(), Fai
         Some(joined) => joined?.work_watched(shutdown.clone()).await,
         None => Ok(()),
     }
+}
+
+/// The local address of the way to the first coordinator that there is a way to.
+fn facing_any(coordinators: &Addresses) -> std::io::Result<IpAddr> {
+    let mut facing = coordinators.iter().map(facing);
+    let first = facing
+        .next()
+        .unwrap_or_else(|| Err(std::io::Error::other("there is no coordinator")));
+    first.or_else(|error| facing.find_map(Result::ok).ok_or(error))
 }
 
 /// The local address of the way to `address`. Sends nothing.
@@ -126,7 +136,7 @@ fn instance() -> String {
 /// A worker whose flags are in order.
 struct Starting {
     args: TrainArgs,
-    address: Address,
+    coordinators: Addresses,
     device: Device,
     precision: model::Precision,
     introduction: Introduction,
@@ -148,7 +158,7 @@ struct Joined {
 
 impl Starting {
     async fn join(self) -> Result<Joined, Failure> {
-        let connection = Connection::lazy(&self.address, &ConnectOptions::default())?;
+        let connection = Connection::lazy(&self.coordinators, &ConnectOptions::default())?;
         let response = join(&connection, &self.introduction, &v1::Context::default()).await?;
         let context = response.context.unwrap_or_default();
         let run = RunConfig::from_json(&response.run_config)
@@ -214,7 +224,8 @@ impl Joined {
         let positive = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let global_batch = positive(self.run.global_batch);
         let book = Arc::new(Book::new(self.order.clone(), global_batch));
-        let pages = PageStore::new(self.connection.clone(), Arc::clone(&self.identity));
+        let pages = PageStore::new(self.connection.clone(), Arc::clone(&self.identity))
+            .preparing_with(Arc::clone(&self.preparer));
         let (assignments, preparations) = mpsc::unbounded_channel();
         let background = CancellationToken::new();
         // However this function ends, nothing of it goes on.
@@ -223,8 +234,6 @@ impl Joined {
         let preparation = Preparation {
             preparer: Arc::clone(&self.preparer),
             store: pages.clone(),
-            connection: self.connection.clone(),
-            identity: Arc::clone(&self.identity),
             control: Arc::clone(&control),
         };
         tokio::spawn(preparation.run(preparations, background.clone()));

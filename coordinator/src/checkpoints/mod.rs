@@ -10,6 +10,7 @@
 //! Architecture invariant: which checkpoints are kept is the state machine's
 //! decision. This module carries it out, once nobody reads a file any more.
 
+mod copy;
 mod error;
 mod import;
 mod policy;
@@ -85,12 +86,35 @@ impl CheckpointFolder {
         model: &Gpt2Config,
         kept: &[Checkpoint],
     ) -> Result<CheckpointFolder, CheckpointError> {
+        let folder = CheckpointFolder::at(root, model);
+        folder.remove_all_but(kept)?;
+        Ok(folder)
+    }
+
+    /// The checkpoints in `root`, whoever may be writing there: nothing is
+    /// created or removed.
+    pub fn at(root: &Path, model: &Gpt2Config) -> CheckpointFolder {
+        CheckpointFolder {
+            root: root.to_owned(),
+            model: Arc::new(model.clone()),
+            budget: None,
+            state: Arc::default(),
+        }
+    }
+
+    /// Removes whatever is there and is not in `kept`. What has come of one that
+    /// is kept stays.
+    pub(crate) fn remove_all_but(&self, kept: &[Checkpoint]) -> Result<(), CheckpointError> {
+        let root = &self.root;
         let failed = |source| CheckpointError::io(root, source);
         fs::create_dir_all(root).map_err(failed)?;
         for entry in fs::read_dir(root).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
-            let is_kept = kept.iter().any(|c| name.to_str() == Some(&c.id.0));
+            let is_kept = kept.iter().any(|c| {
+                let of_it = [self.path(&c.id), self.partial(&c.id)];
+                of_it.contains(&entry.path())
+            });
             let is_ours = name
                 .to_str()
                 .is_some_and(|name| name.starts_with(PARTIAL) || !name.starts_with('.'));
@@ -99,12 +123,7 @@ impl CheckpointFolder {
                 remove_folder(&entry.path())?;
             }
         }
-        Ok(CheckpointFolder {
-            root: root.to_owned(),
-            model: Arc::new(model.clone()),
-            budget: None,
-            state: Arc::default(),
-        })
+        Ok(())
     }
 
     /// The same folder, with at most `budget` bytes for all checkpoints.

@@ -22,14 +22,12 @@ pub async fn audit(args: AuditArgs) -> Result<(), Failure> {
             let report = audit_run(&run.store, &packed, &run.config)?;
             serde_json::to_value(report)?
         }
-        (None, Some(address)) => {
-            let connection = connect(address).await?;
+        (None, addresses) => {
+            let connection = connect(addresses).await?;
             let answered = connection.operator().audit(v1::AuditRequest {}).await;
             let answer = answered.map_err(call_failed)?.into_inner();
             serde_json::from_str(&answer.report)?
         }
-        // clap asks for one of the two.
-        (None, None) => return Ok(()),
     };
     if args.json {
         println!("{report}");

@@ -8,7 +8,7 @@ mod status;
 mod steps;
 
 use cli::{Exit, Failure, OrExit as _, Refused};
-use client::{Address, ConnectOptions, Connection};
+use client::{Address, Addresses, ConnectOptions, Connection};
 
 pub use audit::audit;
 pub use backup::backup;
@@ -22,8 +22,12 @@ use crate::packed::PackedPages;
 use crate::plan::{StateDir, open_store};
 use crate::store::{Etcd, RunStore};
 
-async fn connect(address: &Address) -> Result<Connection, Failure> {
-    client::connect(address, &ConnectOptions::default())
+/// Connects to the one of several coordinators that leads, or to whichever
+/// answers.
+async fn connect(addresses: &[Address]) -> Result<Connection, Failure> {
+    let addresses = Addresses::of(addresses.iter().cloned())
+        .ok_or_else(|| Refused::new("--coordinator: give HOST:PORT"))?;
+    client::connect(addresses, &ConnectOptions::default())
         .await
         .or_exit(Exit::Unreachable)
 }
@@ -68,10 +72,8 @@ impl StoredRun {
             (None, None) => return Ok(None),
         };
         let record = store.run()?.ok_or_else(|| no_run(&place))?;
-        let packed = match &state_dir {
-            Some(state_dir) => Some(PackedPages::open(&state_dir.packed())?),
-            None => None,
-        };
+        // A coordinator may be at work there.
+        let packed = state_dir.map(|state_dir| PackedPages::at(&state_dir.packed()));
         Ok(Some(StoredRun {
             store,
             packed,

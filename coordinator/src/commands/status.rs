@@ -1,6 +1,7 @@
 //! `coordinator status`.
 
 use cli::Failure;
+use client::{ConnectOptions, Connection};
 use proto::v1;
 use serde_json::{Value, json};
 
@@ -13,7 +14,9 @@ use crate::progress::duration;
 /// # Errors
 /// If it cannot be reached.
 pub async fn status(args: StatusArgs) -> Result<(), Failure> {
-    let connection = connect(&args.coordinator).await?;
+    let found = connect(&args.coordinator).await?;
+    // Of that one, even if it is a standby and another leads.
+    let connection = Connection::direct(&found.address(), &ConnectOptions::default())?;
     let answered = connection.operator().status(v1::StatusRequest {}).await;
     let status = answered.map_err(call_failed)?.into_inner();
     if args.json {
@@ -71,6 +74,11 @@ fn as_json(status: &v1::StatusResponse) -> Value {
 }
 
 fn show(status: &v1::StatusResponse) {
+    if status.state == "standby" {
+        println!("standby: {}", status.detail);
+        println!("  up for {}", duration(status.uptime));
+        return;
+    }
     let context = status.context.clone().unwrap_or_default();
     let cursor = status.cursor.unwrap_or_default();
     println!("run {}: {}", context.run_id, status.state);

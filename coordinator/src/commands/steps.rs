@@ -17,11 +17,7 @@ pub async fn steps(args: StepsArgs) -> Result<(), Failure> {
         print_all(steps.iter().map(v1::StepReport::from), args.json);
         return Ok(());
     }
-    let Some(address) = &args.subject.coordinator else {
-        // clap asks for one of the two.
-        return Ok(());
-    };
-    let connection = connect(address).await?;
+    let connection = connect(&args.subject.coordinator).await?;
     let request = v1::StepsRequest {
         from_step: args.from,
         follow: args.follow,

@@ -102,6 +102,11 @@ impl Checkpoints for Shared {
 impl Shared {
     /// A checkpoint that is kept, or at least still there.
     async fn find(&self, id: CheckpointId) -> Result<Checkpoint, RpcStatus> {
+        if self.elsewhere.is_awaited(&id) {
+            return Err(RpcStatus::unavailable(format!(
+                "checkpoint {id} is not on this coordinator's disk until another hands it over"
+            )));
+        }
         if let Some(checkpoint) = self.checkpoints.condemned(&id) {
             return Ok(checkpoint);
         }

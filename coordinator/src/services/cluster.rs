@@ -125,15 +125,33 @@ impl Cluster for Shared {
         let slot = required_slot(get.slot)?;
         let store = self.store.clone();
         let packed = self.packed.clone();
-        let bytes = blocking(move || match store.row(slot).map_err(internal)? {
-            Some(PageRow::Packed { digest, .. }) => packed.read_bytes(digest).map_err(internal),
+        let digest = blocking(move || match store.row(slot).map_err(internal)? {
+            Some(PageRow::Packed { digest, .. }) => Ok(digest),
             Some(PageRow::Skipped { reason, .. }) => Err(Status::failed_precondition(format!(
                 "{slot} is skipped: {reason}"
             ))),
             None => Err(Status::not_found(format!("{slot} has no row yet"))),
         });
+        let digest = digest.await?;
+        let read = {
+            let packed = packed.clone();
+            blocking(move || Ok(packed.read_bytes(digest))).await?
+        };
+        let bytes = match read {
+            Err(error) if error.is_absent() => {
+                // Another coordinator may have it; else whoever asks can
+                // prepare it again.
+                if !self.elsewhere.fetch_page(digest).await {
+                    return Err(Status::not_found(format!(
+                        "the packed page of {slot} is on no coordinator's disk"
+                    )));
+                }
+                blocking(move || packed.read_bytes(digest).map_err(internal)).await?
+            }
+            read => read.map_err(internal)?,
+        };
         Ok(Response::new(v1::GetPageResponse {
-            packed: bytes.await?.into(),
+            packed: bytes.into(),
         }))
     }
 

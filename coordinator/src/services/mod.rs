@@ -7,7 +7,9 @@
 mod checkpoints;
 mod cluster;
 mod context;
+mod coordinating;
 mod events;
+mod hotkeys;
 mod operator;
 mod publishing;
 mod upload;
@@ -24,11 +26,13 @@ use tonic::Status;
 use crate::checkpoints::{CheckpointError, CheckpointFolder};
 use crate::driver::Handle;
 use crate::machine::{Refusal, RefusalKind};
+use crate::mirror::Elsewhere;
 use crate::packed::PackedPages;
 use crate::store::RunStore;
 
 pub(crate) use context::RunContext;
-pub(crate) use publishing::Hotkeys;
+pub(crate) use coordinating::{Coordinating, Standbys};
+pub(crate) use hotkeys::Hotkeys;
 
 /// A streamed answer.
 type Answers<T> = ReceiverStream<Result<T, Status>>;
@@ -42,6 +46,7 @@ pub(crate) struct Shared {
     pub(crate) packed: PackedPages,
     pub(crate) checkpoints: CheckpointFolder,
     pub(crate) hotkeys: Hotkeys,
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Shared {

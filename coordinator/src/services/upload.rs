@@ -140,7 +140,9 @@ async fn commit(shared: &Shared, installed: Installed) -> Result<CheckpointId, S
             checkpoint,
         };
         let answer = shared.handle.call(event).await;
-        if is_new && !matches!(answer, Ok(Ok(_))) {
+        // Without an answer it may be durable all the same, or another
+        // coordinator's by now; what is neither goes at the next start.
+        if is_new && matches!(answer, Ok(Err(_))) {
             let checkpoints = shared.checkpoints.clone();
             blocking(move || {
                 checkpoints.discard(&id);

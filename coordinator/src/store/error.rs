@@ -107,7 +107,7 @@ impl StoreError {
     }
 
     /// Whether another attempt may succeed without anybody's help.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             StoreError::Etcd { source } => source.is_unanswered(),
             StoreError::Deposed { .. } | StoreError::Uncertain { .. } => true,

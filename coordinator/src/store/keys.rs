@@ -21,6 +21,8 @@ pub(super) enum Key<'a> {
         epoch: u64,
     },
     Checkpoint(&'a CheckpointId),
+    /// A hotkey, by its address.
+    Hold(&'a str),
     Event(u64),
     /// Which events there are.
     EventBounds,
@@ -33,6 +35,7 @@ const ROW: &str = "row/";
 const STEP: &str = "step/";
 const EVALUATION: &str = "evaluation/";
 const CHECKPOINT: &str = "checkpoint/";
+const HOLD: &str = "hold/";
 const EVENT: &str = "event/";
 
 impl Key<'_> {
@@ -51,6 +54,7 @@ impl Key<'_> {
                 epoch,
             } => numbered(EVALUATION, &[*generation, *step, *epoch]),
             Key::Checkpoint(id) => [CHECKPOINT.as_bytes(), id.0.as_bytes()].concat(),
+            Key::Hold(hotkey) => [HOLD.as_bytes(), hotkey.as_bytes()].concat(),
             Key::Event(sequence) => numbered(EVENT, &[*sequence]),
             Key::EventBounds => b"events".to_vec(),
         }
@@ -87,6 +91,10 @@ pub(super) fn rows() -> (Vec<u8>, Vec<u8>) {
 
 pub(super) fn evaluations() -> (Vec<u8>, Vec<u8>) {
     all(EVALUATION)
+}
+
+pub(super) fn holds() -> (Vec<u8>, Vec<u8>) {
+    all(HOLD)
 }
 
 pub(super) fn checkpoints() -> (Vec<u8>, Vec<u8>) {

@@ -17,8 +17,10 @@ mod etcd;
 mod events;
 mod frozen;
 mod history;
+mod holds;
 mod keys;
 mod keyspace;
+mod rows;
 mod run_record;
 #[cfg(test)]
 pub(crate) mod tests;

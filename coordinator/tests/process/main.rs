@@ -6,8 +6,10 @@
 )]
 
 mod bench;
+mod cluster;
 mod damage;
 mod events;
+mod failover;
 mod loading;
 mod publishing;
 mod refusals;

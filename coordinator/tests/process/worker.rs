@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 use std::io::Cursor as Bytes;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
-use client::{CheckpointUpload, Connection, UploadFile, upload_checkpoint};
+use client::{CheckpointUpload, Connection, RetryPolicy, UploadFile, upload_checkpoint};
 use coordinator::audit::order_of;
 use ledger::{
     Cursor, FedDigest, Order, PackedPage, PageId, PageRow, PageTable, Planned, Slot, Step,
@@ -16,6 +17,8 @@ use proto::v1::coordinator_message::Body as Directive;
 use proto::v1::worker_message::Body;
 use run::RunConfig;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -28,6 +31,10 @@ pub(crate) struct Quirks {
     pub(crate) wrong_digest_at: Option<u64>,
     /// The step after which it falls silent.
     pub(crate) stop_after: Option<u64>,
+    /// How long each step takes; without it, none.
+    pub(crate) pace: Option<Duration>,
+    /// Whether it joins again when the coordinator hangs up.
+    pub(crate) stays: bool,
 }
 
 /// How a worker's time with the coordinator ended.
@@ -50,6 +57,11 @@ pub(crate) struct FakeWorker {
     rows: BTreeMap<Slot, PageRow>,
     generation: Option<Generation>,
     applied: Option<(Cursor, u64)>,
+    /// Reports that no coordinator has acknowledged.
+    unacknowledged: Vec<v1::StepReport>,
+    /// The latest checkpoint, on its way.
+    uploading: Option<JoinHandle<()>>,
+    name: String,
     quirks: Quirks,
 }
 
@@ -81,8 +93,13 @@ pub(crate) fn packed(page: PageId) -> PackedPage {
 
 impl FakeWorker {
     pub(crate) async fn join(connection: &Connection, name: &str, quirks: Quirks) -> FakeWorker {
-        let joined = connection.cluster().join(join_request(name)).await.unwrap();
-        let joined = joined.into_inner();
+        // One of several may not lead yet.
+        let join = || async {
+            let joined = connection.cluster().join(join_request(name)).await;
+            joined.map_err(|status| client::Error::call("Join", status))
+        };
+        let joined = connection.retry("joining", &RetryPolicy::BRIEF, join).await;
+        let joined = joined.unwrap().into_inner();
         let context = joined.context.unwrap();
         let config = RunConfig::from_json(&joined.run_config).unwrap();
         let (outgoing, messages) = mpsc::channel(64);
@@ -100,6 +117,9 @@ impl FakeWorker {
             rows: BTreeMap::new(),
             generation: None,
             applied: None,
+            unacknowledged: Vec::new(),
+            uploading: None,
+            name: name.to_owned(),
             quirks,
         };
         worker.ready().await;
@@ -124,27 +144,99 @@ impl FakeWorker {
         .await;
     }
 
+    async fn beat(&self) {
+        let generation = self.generation.as_ref();
+        let phase = match generation {
+            Some(generation) if generation.finished => v1::Phase::Finished,
+            Some(generation) if generation.met => v1::Phase::Training,
+            Some(_) => v1::Phase::Forming,
+            None => v1::Phase::Ready,
+        };
+        let heartbeat = v1::Heartbeat {
+            phase: phase.into(),
+            cursor: generation.map(|generation| generation.cursor.into()),
+            ..Default::default()
+        };
+        self.say(Body::Heartbeat(heartbeat)).await;
+    }
+
+    /// Goes on with whoever leads, as a worker does that was cut off: says
+    /// where it stands, and what nobody has acknowledged.
+    async fn join_again(&mut self) {
+        let join = || async {
+            let request = v1::JoinRequest {
+                run_id: self.context.run_id.clone(),
+                term: self.context.term,
+                generation: self.context.generation,
+                ..join_request(&self.name)
+            };
+            match self.connection.cluster().join(request).await {
+                Ok(joined) => Ok(joined.into_inner()),
+                Err(status) => Err(client::Error::call("Join", status)),
+            }
+        };
+        let joined = self
+            .connection
+            .retry("joining", &RetryPolicy::PATIENT, join);
+        self.context.term = joined.await.unwrap().context.unwrap().term;
+        let (outgoing, messages) = mpsc::channel(64);
+        let mut cluster = self.connection.cluster();
+        let Ok(session) = cluster.session(ReceiverStream::new(messages)).await else {
+            // The next message is an error again.
+            return;
+        };
+        self.outgoing = outgoing;
+        self.incoming = session.into_inner();
+        self.beat().await;
+        if !self.unacknowledged.is_empty() {
+            let reports = self.unacknowledged.clone();
+            self.say(Body::StepReports(v1::StepReports { reports }))
+                .await;
+        }
+        match &self.generation {
+            Some(generation) if generation.finished => {
+                let cursor = Some(generation.cursor.into());
+                self.say(Body::Finished(v1::Finished { cursor })).await;
+            }
+            Some(_) => {}
+            None => self.ready().await,
+        }
+    }
+
     /// Does as it is told until it is over.
     pub(crate) async fn work(mut self) -> End {
-        let mut heart = tokio::time::interval(std::time::Duration::from_millis(100));
+        let mut heart = tokio::time::interval(Duration::from_millis(100));
+        let mut pace = tokio::time::interval(self.quirks.pace.unwrap_or(Duration::from_secs(3600)));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let message = tokio::select! {
                 message = self.incoming.message() => message,
                 _ = heart.tick() => {
-                    let heartbeat = v1::Heartbeat { phase: v1::Phase::Ready.into(), ..Default::default() };
-                    self.say(Body::Heartbeat(heartbeat)).await;
+                    self.beat().await;
+                    continue;
+                }
+                _ = pace.tick(), if self.quirks.pace.is_some() => {
+                    if let Some(end) = self.step_as_far_as_known().await {
+                        return end;
+                    }
                     continue;
                 }
             };
             let Ok(Some(message)) = message else {
-                return End::Cut;
+                if !self.quirks.stays {
+                    return End::Cut;
+                }
+                self.join_again().await;
+                continue;
             };
             let context = message.context.unwrap();
             self.context.term = context.term;
             if let Some(end) = self.obey(context.generation, message.body.unwrap()).await {
                 return end;
             }
-            if let Some(end) = self.step_as_far_as_known().await {
+            if self.quirks.pace.is_none()
+                && let Some(end) = self.step_as_far_as_known().await
+            {
                 return end;
             }
         }
@@ -152,7 +244,10 @@ impl FakeWorker {
 
     async fn obey(&mut self, generation: u64, directive: Directive) -> Option<End> {
         match directive {
-            Directive::Ack(_) => {}
+            Directive::Ack(ack) => {
+                let steps = ack.reported_steps;
+                self.unacknowledged.retain(|report| report.number >= steps);
+            }
             Directive::Form(form) => {
                 self.context.generation = generation;
                 let name = &self.context.worker_id;
@@ -190,7 +285,9 @@ impl FakeWorker {
             Directive::Prepare(prepare) => {
                 for assignment in prepare.assignments {
                     let page = packed(PageId(assignment.page));
-                    self.put_page(assignment.slot, &page).await.unwrap();
+                    let put = self.put_page(assignment.slot, &page).await;
+                    // One that leads no more, or not yet, asks again.
+                    assert!(put.is_ok() || self.quirks.stays, "{put:?}");
                 }
             }
             Directive::PageRows(rows) => {
@@ -229,6 +326,13 @@ impl FakeWorker {
                 return None;
             }
             if cursor.epoch >= self.config.num_epochs.unwrap() {
+                if self
+                    .uploading
+                    .as_ref()
+                    .is_some_and(|task| !task.is_finished())
+                {
+                    return None;
+                }
                 self.generation.as_mut()?.finished = true;
                 let cursor = Some(cursor.into());
                 self.say(Body::Finished(v1::Finished { cursor })).await;
@@ -249,6 +353,9 @@ impl FakeWorker {
             self.take(&step, &table).await;
             if self.quirks.stop_after == Some(step.number) {
                 return Some(End::Silent);
+            }
+            if self.quirks.pace.is_some() {
+                return None;
             }
         }
     }
@@ -294,6 +401,7 @@ impl FakeWorker {
             }),
             ..v1::StepReport::from(&report)
         };
+        self.unacknowledged.push(report.clone());
         let reports = vec![report];
         self.say(Body::StepReports(v1::StepReports { reports }))
             .await;
@@ -302,7 +410,7 @@ impl FakeWorker {
         }
     }
 
-    async fn evaluate_and_checkpoint(&self, cursor: Cursor, loss: f64) {
+    async fn evaluate_and_checkpoint(&mut self, cursor: Cursor, loss: f64) {
         let evaluation = v1::Evaluation {
             cursor: Some(cursor.into()),
             loss,
@@ -310,16 +418,27 @@ impl FakeWorker {
             from_training: false,
         };
         self.say(Body::Evaluated(evaluation)).await;
-        let upload = CheckpointUpload {
-            context: self.context.clone(),
-            cursor: cursor.into(),
-            evaluation: Some(evaluation),
-            training_loss: loss,
-        };
-        let files = checkpoint_files(loss as f32);
-        upload_checkpoint(&self.connection, upload, files)
-            .await
-            .unwrap();
+        let (connection, context) = (self.connection.clone(), self.context.clone());
+        let uploading = tokio::spawn(async move {
+            let attempt = || {
+                let upload = CheckpointUpload {
+                    context: context.clone(),
+                    cursor: cursor.into(),
+                    evaluation: Some(evaluation),
+                    training_loss: loss,
+                };
+                upload_checkpoint(&connection, upload, checkpoint_files(loss as f32))
+            };
+            connection
+                .retry("storing a checkpoint", &RetryPolicy::PATIENT, attempt)
+                .await
+                .unwrap();
+        });
+        match self.quirks.stays {
+            // Reports that the coordinator waits for may have to be said again.
+            true => self.uploading = Some(uploading),
+            false => uploading.await.unwrap(),
+        }
     }
 }
 

@@ -20,6 +20,15 @@ pub struct AddressError {
     reason: String,
 }
 
+impl AddressError {
+    pub(crate) fn missing(text: &str) -> AddressError {
+        AddressError {
+            text: text.to_owned(),
+            reason: "there is none".to_owned(),
+        }
+    }
+}
+
 impl Address {
     /// The host's name or IP address, without brackets.
     pub fn host(&self) -> &str {

@@ -5,8 +5,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proto::v1::{CheckpointFile, CheckpointManifest, Context, FileKind, ReadRequest};
-use tokio::time::{sleep, timeout};
+use proto::v1::{CheckpointFile, CheckpointManifest, Context, FileKind, ReadChunk, ReadRequest};
+use tokio::time::timeout;
+use tonic::{Response, Status, Streaming};
 use tracing::warn;
 
 use crate::partial::{PartialFile, Wanted, WrongBytes};
@@ -45,6 +46,8 @@ pub struct Download<'a> {
     manifest: &'a CheckpointManifest,
     context: Context,
     kind: Option<FileKind>,
+    /// Whether the files are asked of a coordinator that need not lead.
+    of_any: bool,
     policy: RetryPolicy,
     silence: Duration,
     on_progress: Box<dyn FnMut(Progress<'_>) + Send + 'a>,
@@ -70,6 +73,7 @@ impl<'a> Download<'a> {
                 ..Context::default()
             },
             kind: None,
+            of_any: false,
             policy: RetryPolicy::PATIENT,
             silence: Duration::from_secs(30),
             on_progress: Box::new(|_| {}),
@@ -87,6 +91,14 @@ impl<'a> Download<'a> {
     #[must_use]
     pub fn only(mut self, kind: FileKind) -> Download<'a> {
         self.kind = Some(kind);
+        self
+    }
+
+    /// Asks for the files that the coordinator has on its disk, whether or not
+    /// it leads; for a [`Connection::direct`].
+    #[must_use]
+    pub fn of_any_coordinator(mut self) -> Download<'a> {
+        self.of_any = true;
         self
     }
 
@@ -219,7 +231,7 @@ impl<'a> Download<'a> {
                 return Err(error);
             };
             announce(&doing, &error, wait);
-            sleep(wait).await;
+            self.connection.pause(wait).await;
         }
     }
 
@@ -239,12 +251,12 @@ impl<'a> Download<'a> {
             name: partial.wanted().name.clone(),
             offset: partial.received(),
         };
-        let mut checkpoints = self.connection.checkpoints();
-        let mut chunks = match timeout(self.silence, checkpoints.read(request)).await {
-            Ok(Ok(response)) => response.into_inner(),
-            Ok(Err(status)) => return Ok((partial, broken(Error::call(READ, status)))),
-            Err(_) => return Ok((partial, broken(Error::silent(READ, self.silence)))),
-        };
+        let mut chunks =
+            match timeout(self.silence, read(self.connection, self.of_any, request)).await {
+                Ok(Ok(response)) => response.into_inner(),
+                Ok(Err(status)) => return Ok((partial, broken(Error::call(READ, status)))),
+                Err(_) => return Ok((partial, broken(Error::silent(READ, self.silence)))),
+            };
         loop {
             let chunk = match timeout(self.silence, chunks.message()).await {
                 Ok(Ok(Some(chunk))) => chunk,
@@ -301,6 +313,17 @@ impl<'a> Download<'a> {
 }
 
 const READ: &str = "Read";
+
+async fn read(
+    connection: &Connection,
+    of_any: bool,
+    request: ReadRequest,
+) -> Result<Response<Streaming<ReadChunk>>, Status> {
+    match of_any {
+        true => connection.coordinators().read_file(request).await,
+        false => connection.checkpoints().read(request).await,
+    }
+}
 
 /// How one read ended.
 enum ReadEnd {

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
-use crate::Address;
+use crate::Addresses;
 
 /// Why a call, a download or an upload failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Nobody answers at the address.
-    #[error("cannot reach the coordinator at {address}: {reason}")]
+    #[error("cannot reach the coordinator at {addresses}: {reason}")]
     Connect {
         /// Where it was looked for.
-        address: Address,
+        addresses: Addresses,
         /// What the transport said, from the outermost cause to the innermost.
         reason: String,
     },
@@ -106,6 +106,11 @@ impl Error {
     /// a checkpoint that a newer one replaced.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Error::Call { status, .. } if status.code() == Code::NotFound)
+    }
+
+    /// Whether the coordinator expects something else to come first.
+    pub fn is_precondition(&self) -> bool {
+        matches!(self, Error::Call { status, .. } if status.code() == Code::FailedPrecondition)
     }
 
     /// Whether a checkpoint's file is not what its manifest says: it arrives

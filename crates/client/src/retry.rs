@@ -25,7 +25,7 @@ impl RetryPolicy {
     /// For a program that has nothing to do without its coordinator: never
     /// gives up.
     pub const PATIENT: RetryPolicy = RetryPolicy {
-        first_wait: Duration::from_millis(200),
+        first_wait: Duration::from_millis(100),
         longest_wait: Duration::from_secs(15),
         give_up_after: None,
     };
@@ -33,7 +33,7 @@ impl RetryPolicy {
     /// For a command that someone waits for: gives up when its waits have
     /// lasted five seconds.
     pub const BRIEF: RetryPolicy = RetryPolicy {
-        first_wait: Duration::from_millis(200),
+        first_wait: Duration::from_millis(100),
         longest_wait: Duration::from_secs(2),
         give_up_after: Some(Duration::from_secs(5)),
     };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use proto::v1::{CheckpointState, Context, WatchRequest};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tonic::Streaming;
 
 use crate::retry::announce;
@@ -69,7 +69,10 @@ impl Watch {
         loop {
             let failure = match &mut self.link {
                 Link::Down { try_at } => {
-                    sleep_until(*try_at).await;
+                    let wait = try_at.saturating_duration_since(Instant::now());
+                    if !wait.is_zero() {
+                        self.connection.pause(wait).await;
+                    }
                     match self.open().await {
                         Ok(states) => {
                             self.link = Link::Up(Box::new(states));

@@ -6,7 +6,7 @@ mod outside;
 
 use std::path::PathBuf;
 
-use client::Address;
+use client::Addresses;
 use subnet::RepoId;
 use wallet::Password;
 
@@ -18,7 +18,7 @@ use crate::config::{Chain, ComparisonConfig, HubAccess, Wallet};
 #[derive(Clone, Debug)]
 pub struct CheckConfig {
     /// The coordinator, if it is to be looked at.
-    pub coordinator: Option<Address>,
+    pub coordinators: Option<Addresses>,
     /// The repository on the Hub.
     pub repo: RepoId,
     /// How the Hub is reached.

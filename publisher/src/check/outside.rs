@@ -4,7 +4,7 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use chain::Chain;
-use client::{ConnectOptions, Connection};
+use client::ConnectOptions;
 use hub::{Hub, HubError, Repository, WriteAccess};
 use subnet::{Account, MAX_CHAIN_BYTES};
 use tokio::process::Command;
@@ -281,13 +281,13 @@ async fn on_the_chain(
 
 pub(super) async fn coordinator(config: &CheckConfig, findings: &mut Findings) {
     const COORDINATOR: &str = "coordinator";
-    let Some(address) = &config.coordinator else {
+    let Some(addresses) = &config.coordinators else {
         return findings.warning(
             COORDINATOR,
             "not looked at, since --coordinator is not given",
         );
     };
-    let connection = match Connection::lazy(address, &ConnectOptions::default()) {
+    let connection = match client::connect(addresses, &ConnectOptions::default()).await {
         Ok(connection) => connection,
         Err(error) => return findings.missing(COORDINATOR, error),
     };
@@ -297,13 +297,18 @@ pub(super) async fn coordinator(config: &CheckConfig, findings: &mut Findings) {
             let status = answer.into_inner();
             findings.ok(
                 COORDINATOR,
-                format!("{address}: {}, {}", status.state, status.detail),
+                format!(
+                    "{}: {}, {}",
+                    connection.address(),
+                    status.state,
+                    status.detail
+                ),
             );
         }
         Ok(Err(status)) => findings.missing(COORDINATOR, client::Error::call("Status", status)),
         Err(_) => findings.missing(
             COORDINATOR,
-            format!("{address} does not answer within {ANSWER_TIMEOUT:?}"),
+            format!("{addresses} does not answer within {ANSWER_TIMEOUT:?}"),
         ),
     }
 }

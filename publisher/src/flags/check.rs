@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use client::Address;
+use client::{Address, Addresses};
 use subnet::RepoId;
 
 use super::DEFAULT_STATE_DIR;
@@ -15,9 +15,10 @@ use crate::check::CheckConfig;
 #[derive(Args, Clone, Debug)]
 pub struct CheckFlags {
     /// The coordinator whose checkpoints are to be published; without this, it
-    /// is not looked at.
-    #[arg(long, value_name = "HOST:PORT")]
-    coordinator: Option<Address>,
+    /// is not looked at. Of several, separated by commas or given again, the one
+    /// that leads is asked.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    coordinator: Vec<Address>,
 
     /// The repository on the Hugging Face Hub.
     #[arg(long = "hf_repo_id", value_name = "NS/NAME")]
@@ -56,7 +57,7 @@ impl CheckFlags {
     /// What is to be checked.
     pub fn into_config(self) -> CheckConfig {
         CheckConfig {
-            coordinator: self.coordinator,
+            coordinators: Addresses::of(self.coordinator),
             repo: self.hf_repo_id,
             hub: self.hub.access(),
             chain: self.chain.chain(),

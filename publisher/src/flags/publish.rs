@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use cli::Refused;
-use client::{Address, RetryPolicy};
+use client::{Address, Addresses, RetryPolicy};
 use subnet::{Criteria, RepoId};
 
 use super::comparison::ComparisonFlags;
@@ -16,15 +16,17 @@ use crate::config::{Config, Online};
 /// The flags of publishing.
 #[derive(Args, Clone, Debug)]
 pub struct PublishFlags {
-    /// The coordinator whose checkpoints are published.
-    // Required, unless there is a subcommand: hence an Option.
+    /// The coordinator whose checkpoints are published; of several, separated
+    /// by commas or given again, the one that leads is found and followed.
+    // Required, unless there is a subcommand.
     #[arg(
         long,
         value_name = "HOST:PORT",
+        value_delimiter = ',',
         required = true,
         help_heading = "Coordinator"
     )]
-    coordinator: Option<Address>,
+    coordinator: Vec<Address>,
 
     /// Give up when the coordinator has been out of reach for so many seconds;
     /// without this, keep trying.
@@ -115,9 +117,8 @@ impl PublishFlags {
     /// token is missing or the state folder cannot be written to.
     pub fn into_config(self) -> Result<Config, Refused> {
         let required = |flag: &str| Refused::new(format!("{flag} is missing"));
-        let coordinator = self
-            .coordinator
-            .ok_or_else(|| required("--coordinator HOST:PORT"))?;
+        let coordinators =
+            Addresses::of(self.coordinator).ok_or_else(|| required("--coordinator HOST:PORT"))?;
         let repo = self
             .hf_repo_id
             .ok_or_else(|| required("--hf_repo_id NS/NAME"))?;
@@ -140,7 +141,7 @@ impl PublishFlags {
         let by_default = if compared { f64::INFINITY } else { 0.0 };
         cli::writable_directory("--state-dir", &self.state_dir)?;
         Ok(Config {
-            coordinator,
+            coordinators,
             repo,
             loss_threshold: self.avg_loss_upload_threshold.unwrap_or(by_default),
             criteria: Criteria::at_block(self.criteria_block.unwrap_or(u64::MAX)),

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use cli::Refused;
-use client::Address;
+use client::{Address, Addresses};
 use subnet::{Criteria, RepoId};
 
 use super::DEFAULT_STATE_DIR;
@@ -31,9 +31,10 @@ pub struct UploadFlags {
 
     /// A running coordinator, which makes sure that no other publisher uses the
     /// hotkey meanwhile. Without it, only other publishers on this machine are
-    /// noticed.
-    #[arg(long, value_name = "HOST:PORT")]
-    coordinator: Option<Address>,
+    /// noticed. Of several, separated by commas or given again, the one that leads
+    /// is asked.
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    coordinator: Vec<Address>,
 
     /// The Hub.
     #[command(flatten)]
@@ -74,7 +75,7 @@ impl UploadFlags {
             model_dir: self.load_model_dir,
             repo: self.hf_repo_id,
             criteria: Criteria::at_block(self.criteria_block.unwrap_or(u64::MAX)),
-            coordinator: self.coordinator,
+            coordinators: Addresses::of(self.coordinator),
             hub,
             commit: self.wallet.names_one().then(|| CommitConfig {
                 chain: self.chain.chain(),

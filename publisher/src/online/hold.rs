@@ -18,7 +18,7 @@ use proto::v1::{Context, HoldRequest, HoldResponse};
 use subnet::Account;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
 use tracing::{info, warn};
 
@@ -233,7 +233,7 @@ async fn keep_asking(
             );
         }
         state.send_replace(State::Not { why });
-        sleep(wait).await;
+        connection.pause(wait).await;
     }
 }
 

@@ -326,7 +326,10 @@ async fn run_config(connection: &client::Connection) -> Result<String, Stop> {
         .status(proto::v1::StatusRequest {})
         .await;
     match asked {
-        Ok(answer) => Ok(answer.into_inner().run_config),
+        Ok(answer) => match answer.into_inner().run_config {
+            config if config.is_empty() => Err(Stop::passing("no coordinator leads the run")),
+            config => Ok(config),
+        },
         Err(status) => Err(Stop::passing(client::Error::call("Status", status))),
     }
 }

@@ -122,7 +122,7 @@ impl FakeCoordinator {
     /// Settings with which a good checkpoint is published.
     pub(crate) fn config(&self, state_dir: &Path) -> Config {
         Config {
-            coordinator: self.address.clone(),
+            coordinators: self.address.clone().into(),
             repo: "falconry/peregrine".parse().unwrap(),
             loss_threshold: 5.0,
             criteria: Criteria::at_block(0),

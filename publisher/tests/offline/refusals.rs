@@ -278,7 +278,7 @@ async fn a_coordinator_out_of_reach_for_too_long_has_its_own_exit_code() {
     let mut config = coordinator.config(Path::new("unused"));
     let state_dir = TempDir::new().unwrap();
     config.state_dir = state_dir.path().to_owned();
-    config.coordinator = Address::from(unused);
+    config.coordinators = Address::from(unused).into();
     config.patience = RetryPolicy {
         give_up_after: Some(Duration::from_millis(30)),
         ..config.patience

@@ -4,7 +4,7 @@
 use std::num::NonZeroU32;
 
 use anyhow::Context as _;
-use client::Download;
+use client::{Download, RetryPolicy};
 use layout::ModelDir;
 use ledger::Cursor;
 use model::{AdamW, Gpt2, Mode, ModelError, OPTIMIZER_FILE};
@@ -163,17 +163,20 @@ impl Trainer {
         let model_dir = dir.path().join("model");
         let state_dir = dir.path().join("state");
         let has_state = self.runtime.block_on(async {
-            let request = v1::GetCheckpointRequest {
-                context: Some(self.identity.context(0)),
-                checkpoint_id: checkpoint.to_owned(),
+            let asking = || async {
+                let request = v1::GetCheckpointRequest {
+                    context: Some(self.identity.context(0)),
+                    checkpoint_id: checkpoint.to_owned(),
+                };
+                match self.connection.checkpoints().get(request).await {
+                    Ok(manifest) => Ok(manifest.into_inner()),
+                    Err(status) => Err(client::Error::call("Get", status)),
+                }
             };
             let manifest = self
                 .connection
-                .checkpoints()
-                .get(request)
-                .await
-                .map_err(|status| client::Error::call("Get", status))?
-                .into_inner();
+                .retry("asking for a checkpoint", &RetryPolicy::PATIENT, asking)
+                .await?;
             let has_state = manifest
                 .files
                 .iter()

@@ -203,6 +203,12 @@ impl Leadership {
         self.writing.fence.check()
     }
 
+    /// The same look, for those who speak for the leader and may outlive it.
+    pub fn holds(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let fence = self.writing.fence.clone();
+        move || fence.check().is_ok()
+    }
+
     /// Waits until it is lost, and says why: always before etcd can have let the
     /// lease expire, by this machine's clock, or as soon as the process runs again
     /// after it was stopped.

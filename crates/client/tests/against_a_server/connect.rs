@@ -48,5 +48,5 @@ async fn a_coordinator_that_starts_later_is_found() {
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
     let connection = connecting.await.unwrap().unwrap();
-    assert_eq!(connection.address(), &address);
+    assert_eq!(connection.address(), address);
 }

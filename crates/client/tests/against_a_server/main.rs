@@ -4,6 +4,7 @@
 
 mod connect;
 mod download;
+mod failover;
 mod fake;
 mod upload;
 mod watch;

@@ -14,7 +14,8 @@ use run::ROWS_PER_PAGE;
 use super::client::DatasetViewer;
 use crate::source::SourceError;
 
-/// How often a page is asked for again before it is given up.
+/// How often a page is asked for again before it is given up, if the policy
+/// allows as many attempts.
 const ASKED_AGAIN: usize = 3;
 
 impl DatasetViewer {

@@ -366,7 +366,8 @@ async fn assert_skips_alone(reply: fn(&Request) -> Reply) -> String {
     let failure = client(&server).page(PageId(1)).await.unwrap_err();
     let asked = server.requests();
     let asked = asked.iter().filter(|r| r.number("offset") == 100).count();
-    assert_eq!(asked, 4, "it is asked several times over: {failure}");
+    // As often as the policy of these tests allows.
+    assert_eq!(asked, 3, "it is asked several times over: {failure}");
     assert_eq!(
         client(&server).page(PageId(2)).await.unwrap(),
         texts(200..300)
