@@ -2,6 +2,9 @@
 //! itself, else from the coordinator's cache. A page that the coordinator has
 //! lost, as one that took over on another disk may have, is prepared again.
 
+#[cfg(test)]
+mod lost;
+
 use std::sync::Arc;
 
 use client::{Connection, RetryPolicy};

@@ -36,11 +36,7 @@ pub async fn events(args: EventsArgs, shutdown: CancellationToken) -> Result<(),
     if let Some(run) = StoredRun::open(&args.subject).await? {
         return print_stored(&run.store, &args);
     }
-    let Some(address) = &args.subject.coordinator else {
-        // clap asks for one of the two.
-        return Ok(());
-    };
-    let connection = connect(address).await?;
+    let connection = connect(&args.subject.coordinator).await?;
     tokio::select! {
         printed = Follower::new(connection, &args).print() => printed,
         // Whoever follows ends it like this.
@@ -121,7 +117,7 @@ impl<'a> Follower<'a> {
                 "following events: {reason}; trying again in {:.1} s",
                 wait.as_secs_f64()
             );
-            tokio::time::sleep(wait).await;
+            self.connection.pause(wait).await;
         }
     }
 

@@ -50,6 +50,15 @@ impl Operator for Idle {
         Err(self.roles.unavailable())
     }
 
+    type EventsStream = Empty<Result<v1::EventsResponse, RpcStatus>>;
+
+    async fn events(
+        &self,
+        _request: Request<v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, RpcStatus> {
+        Err(self.roles.unavailable())
+    }
+
     async fn audit(
         &self,
         _request: Request<v1::AuditRequest>,
