@@ -1,19 +1,21 @@
 //! A coordinator, its workers and a publisher, and what can be asked of them.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde::de::DeserializeOwned;
 
-use crate::{Audit, Binaries, Error, Process, Publication, Step, wait_until};
+use crate::again::Repeatable;
+use crate::several::Standby;
+use crate::traces::{self, Sockets};
+use crate::{Binaries, Error, EtcdServer, Network, Process, wait_until};
 
 /// How long a coordinator may take until it serves. It hashes local data first.
-const COORDINATOR_START: Duration = Duration::from_secs(60);
+pub(crate) const COORDINATOR_START: Duration = Duration::from_secs(60);
 
 /// A cluster in one folder, which holds logs, state and caches.
 #[derive(Debug)]
@@ -26,7 +28,18 @@ pub struct Cluster {
     publisher: Option<Process>,
     /// Variables that programs started from now on get.
     variables: BTreeMap<String, String>,
+    /// Coordinators other than the first.
+    pub(crate) standbys: Vec<Standby>,
+    /// The store that they share.
+    pub(crate) etcd: Option<EtcdServer>,
+    pub(crate) repeatable: Repeatable,
+    pub(crate) sockets: Sockets,
+    // After the processes, which live in it.
+    pub(crate) network: Option<Network>,
 }
+
+/// The coordinator's name among the machines of a network.
+pub(crate) const COORDINATOR: &str = "coordinator";
 
 impl Cluster {
     /// A cluster without any process yet. The folder is made.
@@ -36,6 +49,8 @@ impl Cluster {
     pub fn new(binaries: Binaries, folder: &Path) -> Result<Self, Error> {
         fs::create_dir_all(folder).map_err(Error::file(folder))?;
         let folder = fs::canonicalize(folder).map_err(Error::file(folder))?;
+        let temporary = traces::temporary(&folder);
+        fs::create_dir_all(&temporary).map_err(Error::file(temporary))?;
         Ok(Self {
             binaries,
             folder,
@@ -44,7 +59,28 @@ impl Cluster {
             workers: Vec::new(),
             publisher: None,
             variables: BTreeMap::new(),
+            standbys: Vec::new(),
+            etcd: None,
+            repeatable: Repeatable::default(),
+            sockets: Sockets::default(),
+            network: None,
         })
+    }
+
+    /// The same cluster in a network that can be cut: every program that is
+    /// started from now on is a machine of it.
+    #[must_use]
+    pub fn in_network(self, network: Network) -> Self {
+        Self {
+            network: Some(network),
+            ..self
+        }
+    }
+
+    /// The network that it is in, if that can be cut.
+    #[must_use]
+    pub fn network(&self) -> Option<&Network> {
+        self.network.as_ref()
     }
 
     /// The folder that holds everything of this cluster.
@@ -75,9 +111,36 @@ impl Cluster {
     /// the flags that a shell or a `.env` file may set through variables.
     #[must_use]
     pub fn command(&self, program: &str) -> Command {
+        let command = self.marked_command(program);
+        match &self.network {
+            Some(network) => network.command_beside(COORDINATOR, command),
+            None => command,
+        }
+    }
+
+    /// The same, by whatever way it will run.
+    fn marked_command(&self, program: &str) -> Command {
         let mut command = Command::new(self.binaries.path(program));
         command.current_dir(&self.folder).envs(&self.variables);
+        traces::mark(&mut command, &self.folder);
         command
+    }
+
+    /// A command of a program that is a machine of its own.
+    fn command_as(&mut self, machine: &str, program: &str) -> Result<Command, Error> {
+        let command = self.marked_command(program);
+        match &mut self.network {
+            Some(network) => network.command_on(machine, command),
+            None => Ok(command),
+        }
+    }
+
+    /// The address at which a machine listens and is reached.
+    fn host(&self, machine: &str) -> String {
+        match &self.network {
+            Some(network) => network.host(machine),
+            None => "127.0.0.1".to_owned(),
+        }
     }
 
     /// Gives programs that are started from now on an environment variable, or
@@ -94,7 +157,7 @@ impl Cluster {
     /// # Errors
     /// [`Error::Ended`] when it refuses to start, [`Error::TimedOut`].
     pub fn start_coordinator<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
-        self.start_coordinator_at("127.0.0.1:0", flags)
+        self.start_coordinator_at(None, flags)
     }
 
     /// Starts a coordinator at the address of one that has ended, where its
@@ -104,23 +167,25 @@ impl Cluster {
     /// As [`Cluster::start_coordinator`].
     pub fn restart_coordinator<S: AsRef<OsStr>>(&mut self, flags: &[S]) -> Result<(), Error> {
         let address = self.address.clone();
-        self.start_coordinator_at(&address, flags)
+        self.start_coordinator_at(Some(address), flags)
     }
 
     fn start_coordinator_at<S: AsRef<OsStr>>(
         &mut self,
-        address: &str,
+        address: Option<String>,
         flags: &[S],
     ) -> Result<(), Error> {
+        let mut command = self.command_as(COORDINATOR, "coordinator")?;
+        let address = address.unwrap_or_else(|| format!("{}:0", self.host(COORDINATOR)));
         let address_file = self.folder.join("coordinator.address");
         // The one of an earlier coordinator of this folder.
         let _ = fs::remove_file(&address_file);
-        let mut command = self.command("coordinator");
         command
-            .args(["--listen", address, "--address-file"])
+            .args(["--listen", &address, "--address-file"])
             .arg(&address_file)
             .arg("--state-dir")
             .arg(self.state_dir())
+            .args(self.store_flags())
             .args(flags);
         let mut process = Process::start("coordinator", &mut command, &self.folder)?;
         self.address = wait_until("the coordinator to serve", COORDINATOR_START, || {
@@ -131,6 +196,7 @@ impl Cluster {
         .trim()
         .to_owned();
         self.coordinator = Some(process);
+        self.repeatable.keep_coordinator(flags);
         Ok(())
     }
 
@@ -153,16 +219,21 @@ impl Cluster {
         name: &str,
         flags: &[S],
     ) -> Result<(), Error> {
-        let mut command = self.command("worker");
+        let mut command = self.command_as(name, "worker")?;
+        let coordinator = match &mut self.network {
+            Some(network) => network.way(name, &self.address)?,
+            None => self.addresses(),
+        };
         command
-            .args(["--coordinator", &self.address, "--name", name])
-            .args(["--device", device, "--advertise", "127.0.0.1"])
+            .args(["--coordinator", &coordinator, "--name", name])
+            .args(["--device", device, "--advertise", &self.host(name)])
             .arg("--cache-dir")
             .arg(self.folder.join(format!("{name}-cache")))
             .args(flags);
         self.workers.retain(|worker| worker.name() != name);
         let process = Process::start(name, &mut command, &self.folder)?;
         self.workers.push(process);
+        self.repeatable.keep_worker(device, name, flags);
         Ok(())
     }
 
@@ -230,6 +301,7 @@ impl Cluster {
         self.workers
             .iter_mut()
             .chain(&mut self.publisher)
+            .chain(self.standbys.iter_mut().map(|standby| &mut standby.process))
             .chain(&mut self.coordinator)
     }
 
@@ -281,10 +353,10 @@ impl Cluster {
     /// ended with an error.
     pub fn stop(&mut self, limit: Duration) -> Result<(), Error> {
         let deadline = Instant::now() + limit;
+        let mut first_error = self.stop_standbys(limit).err();
         for process in self.processes() {
             process.signal(Signal::TERM)?;
         }
-        let mut first_error = None;
         for process in self.processes() {
             let left = deadline.saturating_duration_since(Instant::now());
             if let Err(error) = process.wait(left) {
@@ -296,105 +368,4 @@ impl Cluster {
         }
         first_error.map_or(Ok(()), Err)
     }
-
-    /// The steps of the surviving lineage, from `first` on, asked of the
-    /// running coordinator.
-    ///
-    /// # Errors
-    /// [`Error::Output`].
-    pub fn steps(&self, first: u64) -> Result<Vec<Step>, Error> {
-        let from = first.to_string();
-        self.ask(
-            "coordinator",
-            [
-                "steps",
-                "--json",
-                "--from",
-                &from,
-                "--coordinator",
-                &self.address,
-            ],
-        )
-    }
-
-    /// All steps of the surviving lineage, from the state of a coordinator that
-    /// has ended.
-    ///
-    /// # Errors
-    /// [`Error::Output`].
-    pub fn recorded_steps(&self) -> Result<Vec<Step>, Error> {
-        self.ask("coordinator", self.on_state(["steps", "--json"]))
-    }
-
-    /// The audit of a coordinator that has ended.
-    ///
-    /// # Errors
-    /// [`Error::Output`], also when the audit finds a violation.
-    pub fn audit(&self) -> Result<Audit, Error> {
-        self.ask("coordinator", self.on_state(["audit", "--json"]))
-    }
-
-    /// What the running coordinator says about itself.
-    ///
-    /// # Errors
-    /// [`Error::Output`].
-    pub fn status(&self) -> Result<serde_json::Value, Error> {
-        self.ask(
-            "coordinator",
-            ["status", "--json", "--coordinator", &self.address],
-        )
-    }
-
-    /// What the publisher printed when it ended.
-    ///
-    /// # Errors
-    /// [`Error::Output`], [`Error::NotRunning`].
-    pub fn publication(&mut self) -> Result<Publication, Error> {
-        let output = self.publisher()?.output_text();
-        parse("publisher --json", &output)
-    }
-
-    fn on_state<const N: usize>(&self, arguments: [&str; N]) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = arguments.map(OsString::from).into();
-        arguments.push("--state-dir".into());
-        arguments.push(self.state_dir().into());
-        arguments
-    }
-
-    /// Runs a program to its end and reads the JSON that it prints.
-    ///
-    /// # Errors
-    /// [`Error::Process`]; [`Error::Output`] when it fails or prints no such
-    /// JSON.
-    pub fn ask<T: DeserializeOwned, S: AsRef<OsStr>>(
-        &self,
-        program: &'static str,
-        arguments: impl IntoIterator<Item = S>,
-    ) -> Result<T, Error> {
-        let mut command = self.command(program);
-        command.args(arguments);
-        let shown = format!("{command:?}");
-        let output = command.output().map_err(|source| Error::Process {
-            action: "running",
-            name: program.to_owned(),
-            source,
-        })?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        if !output.status.success() {
-            return Err(Error::Output {
-                command: shown,
-                reason: format!("it ended with {}", output.status),
-                output: format!("{text}{}", String::from_utf8_lossy(&output.stderr)),
-            });
-        }
-        parse(&shown, &text)
-    }
-}
-
-fn parse<T: DeserializeOwned>(command: &str, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|error| Error::Output {
-        command: command.to_owned(),
-        reason: error.to_string(),
-        output: text.to_owned(),
-    })
 }

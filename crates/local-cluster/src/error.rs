@@ -74,6 +74,19 @@ pub enum Error {
     #[error("{0} is not running")]
     NotRunning(&'static str),
 
+    /// No worker of this name was started.
+    #[error("no worker {0} was started")]
+    NoSuchWorker(String),
+
+    /// A network could not be made, cut or mended.
+    #[error("{action}: {reason}")]
+    Network {
+        /// What was tried.
+        action: String,
+        /// What came of it.
+        reason: String,
+    },
+
     /// The caller wants no more of it (Ctrl-C).
     #[error("interrupted")]
     Interrupted,

@@ -18,18 +18,29 @@
 //!
 //! Architecture invariant: no process outlives the value that started it.
 
+mod again;
+mod asking;
 mod binaries;
+pub mod chaos;
 mod cluster;
 mod error;
 mod etcd;
+mod follower;
+mod lines;
+mod network;
 mod poll;
 mod process;
 mod reports;
+mod several;
+mod traces;
 
 pub use binaries::Binaries;
 pub use cluster::Cluster;
 pub use error::Error;
 pub use etcd::{EtcdServer, EtcdTls};
+pub use follower::{Follower, Seen};
+pub use lines::{Line, Lines, Next};
+pub use network::{Cut, Method, Network};
 pub use poll::wait_until;
 pub use process::Process;
 pub use reports::{Audit, Counts, Publication, Step, Times, median};
