@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use local_cluster::{Binaries, Cluster, Process, Step, wait_until};
+use local_cluster::{Binaries, Cluster, Network, Process, Step, wait_until};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::text;
@@ -105,6 +106,19 @@ impl TestCluster {
     /// When the programs are not built.
     #[must_use]
     pub fn new() -> Self {
+        Self::made(|cluster| cluster)
+    }
+
+    /// The same, in a network that can be cut.
+    ///
+    /// # Panics
+    /// When the programs are not built.
+    #[must_use]
+    pub fn in_network(network: Network) -> Self {
+        Self::made(|cluster| cluster.in_network(network))
+    }
+
+    fn made(with: impl FnOnce(Cluster) -> Cluster) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let binaries = match Binaries::beside_this_test() {
             Ok(binaries) => binaries,
@@ -112,7 +126,10 @@ impl TestCluster {
         };
         let cluster =
             Cluster::new(binaries, &folder.path().join("cluster")).expect("the folder is writable");
-        Self { cluster, folder }
+        Self {
+            cluster: with(cluster),
+            folder,
+        }
     }
 
     /// A path beside the cluster's own files.
@@ -163,6 +180,42 @@ impl TestCluster {
         self.wait_for(&format!("a step of epoch {epoch}"), |taken| {
             taken.last().is_some_and(|step| step.epoch >= epoch)
         })
+    }
+
+    /// The members of the current generation, in rank order.
+    pub fn members(&self) -> Vec<String> {
+        let status = self.status().unwrap_or_else(|error| panic!("{error}"));
+        let mut members: Vec<(u64, String)> = workers(&status)
+            .filter_map(|worker| {
+                let name = worker["worker_id"].as_str()?.to_owned();
+                Some((worker["rank"].as_u64()?, name))
+            })
+            .collect();
+        members.sort();
+        members.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// Waits until a generation has exactly these members, in rank order.
+    pub fn wait_for_members<S: AsRef<str>>(&mut self, names: &[S]) {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        let what = format!("a generation of {}", names.join(", "));
+        wait_until(what, LIMIT, || {
+            self.cluster.expect_no_failure()?;
+            Ok((self.members() == names).then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    /// Waits until the coordinator says that a worker is in this phase.
+    pub fn wait_for_worker(&mut self, name: &str, phase: &str) {
+        wait_until(format!("{name} to be {phase}"), LIMIT, || {
+            self.cluster.expect_no_failure()?;
+            let status = self.cluster.status()?;
+            let found = workers(&status)
+                .any(|worker| worker["worker_id"] == name && worker["phase"] == phase);
+            Ok(found.then_some(()))
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
     }
 
     fn wait_for(&mut self, what: &str, enough: impl Fn(&[Step]) -> bool) -> Vec<Step> {
@@ -277,6 +330,11 @@ impl TestCluster {
         assert_eq!(process.output_text(), "", "{program} {flags:?}");
         said
     }
+}
+
+/// The workers that a status lists.
+fn workers(status: &Value) -> impl Iterator<Item = &Value> {
+    status["workers"].as_array().into_iter().flatten()
 }
 
 impl Default for TestCluster {

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, reason = "what helps a test fails like a test")]
 
+mod chaos;
 mod complete_run;
 mod damaged;
 mod demo;
