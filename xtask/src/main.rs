@@ -12,6 +12,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod check_cuda;
 mod demo;
 mod follow;
@@ -56,6 +57,8 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::BenchCommand),
+    /// Disturb a running cluster at random, and check that nothing was lost
+    Chaos(chaos::ChaosArgs),
     /// Train a small model and publish it to a local Hub and a development chain
     Rehearse(rehearse::RehearseArgs),
     /// Kill the publisher at every point of a publication, with many seeds
@@ -107,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Demo(args) => demo::run(&workspace, &args),
         Command::Test(args) => test::run(&workspace, &args),
         Command::Bench(command) => bench::run(&workspace, &command),
+        Command::Chaos(args) => chaos::run(&workspace, &args),
         Command::Rehearse(args) => rehearse::run(&workspace, &args),
         Command::KillMatrix(args) => kill_matrix::run(&workspace, &args),
         Command::Interop(args) => interop::run(&workspace, &args),

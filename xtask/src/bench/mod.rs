@@ -3,6 +3,7 @@
 //! Every comparison is a ratio of figures from one run, taken in turn.
 
 mod coordinator;
+mod recovery;
 mod train;
 mod upload;
 
@@ -17,6 +18,8 @@ use crate::workspace::Workspace;
 pub(crate) enum BenchCommand {
     /// Latency, memory and CPU of a coordinator with many simulated workers
     Coordinator(coordinator::CoordinatorArgs),
+    /// How long a cluster stands still when it loses someone, beside torchrun
+    Recovery(recovery::RecoveryArgs),
     /// Tokens per second of training, and where a step's time goes
     Train(train::TrainArgs),
     /// Throughput and memory of publishing 489 MB, beside huggingface_hub
@@ -27,6 +30,7 @@ pub(crate) enum BenchCommand {
 pub(crate) fn run(workspace: &Workspace, command: &BenchCommand) -> anyhow::Result<()> {
     match command {
         BenchCommand::Coordinator(args) => coordinator::run(workspace, args),
+        BenchCommand::Recovery(args) => recovery::run(workspace, args),
         BenchCommand::Train(args) => train::run(workspace, args),
         BenchCommand::Upload(args) => upload::run(workspace, args),
     }
