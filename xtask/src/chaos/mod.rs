@@ -5,7 +5,6 @@ mod campaign;
 mod figures;
 mod report;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -90,12 +89,13 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 fn kind(name: &str) -> Result<Kind, String> {
-    let found = Kind::ONE_COORDINATOR
-        .into_iter()
-        .find(|kind| kind.name() == name);
-    found.ok_or_else(|| {
-        let names = Kind::ONE_COORDINATOR.map(Kind::name).join(", ");
-        format!("there are {names}")
+    let mut kinds = [Kind::ONE_COORDINATOR, Kind::SEVERAL_COORDINATORS].concat();
+    kinds.sort();
+    kinds.dedup();
+    let found = kinds.iter().find(|kind| kind.name() == name);
+    found.copied().ok_or_else(|| {
+        let names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+        format!("there are {}", names.join(", "))
     })
 }
 
