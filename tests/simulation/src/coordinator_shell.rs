@@ -401,7 +401,6 @@ impl Sim {
                     let act = CoordinatorAct::Verified(checkpoint.id);
                     self.coordinator_after(delay, index, life, act);
                 }
-                Effect::RoomMade(_) => {}
                 Effect::DeleteCheckpoint(checkpoint) => {
                     self.checkpoints.remove(&checkpoint.id);
                 }
@@ -456,7 +455,9 @@ impl Sim {
                 worker,
                 world,
             },
-            Ok(Answer::PageKept | Answer::CheckpointKept(_)) => Answered::Kept,
+            Ok(Answer::PageKept | Answer::CheckpointKept(_) | Answer::RoomMade(_)) => {
+                Answered::Kept
+            }
             Err(refusal) if refusal.kind == RefusalKind::Again => Answered::Unavailable,
             Err(refusal) => Answered::Refused(refusal),
         };
