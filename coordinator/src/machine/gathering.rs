@@ -87,11 +87,20 @@ impl Machine {
 
     /// Workers that could be members of a generation now.
     fn ready(&self) -> impl Iterator<Item = (&WorkerId, &Member)> {
-        self.members.connected().filter(|(worker, member)| {
-            matches!(member.standing, Standing::Ready { .. })
-                && member.draining.is_none()
-                && self.offenders.aside(worker).is_none()
-        })
+        let willing = |member: &Member| {
+            matches!(member.standing, Standing::Ready { .. }) && member.draining.is_none()
+        };
+        let kept = |worker: &WorkerId| self.offenders.aside(worker).is_none();
+        let everyone = || {
+            let connected = self.members.connected();
+            connected.filter(move |(_, member)| willing(member))
+        };
+        // Where nobody could go on without them, setting workers aside helps
+        // nobody either.
+        let least = self.settings.min_workers.get() as usize;
+        let enough = || everyone().filter(|(worker, _)| kept(worker)).count() >= least;
+        let strict = self.current.is_some() || enough();
+        everyone().filter(move |(worker, _)| !strict || kept(worker))
     }
 
     fn candidates(&self) -> Vec<Candidate> {

@@ -78,10 +78,15 @@ impl Machine {
             return;
         }
         let number = generation.number;
-        let stragglers = self.stragglers(generation, waited);
+        let stragglers = self.stragglers(generation, patience);
         if stragglers.is_empty() {
             // Everyone has done its part: it is the network between them.
-            if waited > patience.max(self.settings.lease_ms) {
+            let reducing = |worker: &WorkerId| {
+                let member = self.members.get(worker);
+                member.is_some_and(|member| member.activity == Activity::Reducing)
+            };
+            let all_wait = generation.in_it().all(reducing);
+            if all_wait && waited > patience.max(self.settings.lease_ms) {
                 let seconds = waited as f64 / 1000.0;
                 let reason = format!(
                     "every member has waited for the others for {seconds:.1} s: the network \
@@ -119,7 +124,7 @@ impl Machine {
     }
 
     /// The members that are not where the others wait.
-    fn stragglers(&self, generation: &Generation, waited: Millis) -> Vec<Straggler> {
+    fn stragglers(&self, generation: &Generation, patience: Millis) -> Vec<Straggler> {
         let members = || {
             let workers = generation.in_it();
             workers.filter_map(|worker| Some((worker, self.members.get(worker)?)))
@@ -144,14 +149,19 @@ impl Machine {
                 member.activity,
                 Activity::WaitingForData | Activity::Evaluating | Activity::Checkpointing
             );
-            let patience = self.settings.collective_ms;
-            (behind && (!excused || waited > patience)).then(|| Straggler {
+            // What it did before was its own affair: an evaluation, say.
+            let lasted = self.now.saturating_sub(member.activity_since);
+            let patience = match excused {
+                true => self.settings.collective_ms,
+                false => patience,
+            };
+            (behind && lasted > patience).then(|| Straggler {
                 worker: worker.clone(),
                 doing: format!(
                     "it is {} at step {} for {:.1} s",
                     member.activity.as_str(),
                     step(member),
-                    self.now.saturating_sub(member.activity_since) as f64 / 1000.0
+                    lasted as f64 / 1000.0
                 ),
                 silent: false,
             })

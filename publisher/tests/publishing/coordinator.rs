@@ -177,6 +177,14 @@ impl Publishing for Coordinator {
 #[tonic::async_trait]
 impl Operator for Coordinator {
     type StepsStream = Answer<StepReport>;
+    type EventsStream = Answer<proto::v1::EventsResponse>;
+
+    async fn events(
+        &self,
+        _: Request<proto::v1::EventsRequest>,
+    ) -> Result<Response<Self::EventsStream>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
 
     async fn status(&self, _: Request<StatusRequest>) -> Result<Response<StatusResponse>, Status> {
         Ok(Response::new(StatusResponse {

@@ -416,7 +416,6 @@ impl Sim {
                     let act = CoordinatorAct::Verified(checkpoint.id);
                     self.coordinator_after(delay, index, life, act);
                 }
-                Effect::RoomMade(_) => {}
                 Effect::DeleteCheckpoint(checkpoint) => {
                     self.checkpoints.remove(&checkpoint.id);
                 }
@@ -471,7 +470,9 @@ impl Sim {
                 worker,
                 world,
             },
-            Ok(Answer::PageKept | Answer::CheckpointKept(_)) => Answered::Kept,
+            Ok(Answer::PageKept | Answer::CheckpointKept(_) | Answer::RoomMade(_)) => {
+                Answered::Kept
+            }
             Err(refusal) if refusal.kind == RefusalKind::Again => Answered::Unavailable,
             Err(refusal) => Answered::Refused(refusal),
         };
