@@ -11,9 +11,9 @@ use proto::v1::checkpoints_server::{Checkpoints, CheckpointsServer};
 use proto::v1::operator_server::{Operator, OperatorServer};
 use proto::v1::publishing_server::{Publishing, PublishingServer};
 use proto::v1::{
-    AuditRequest, AuditResponse, CheckpointManifest, CheckpointState, Context, EventsRequest,
-    EventsResponse, GetCheckpointRequest, HoldRequest, HoldResponse, ReadChunk, ReadRequest,
-    StatusRequest, StatusResponse, StepReport, StepsRequest, WatchRequest,
+    AuditRequest, AuditResponse, CheckpointManifest, CheckpointState, Context,
+    GetCheckpointRequest, HoldRequest, HoldResponse, ReadChunk, ReadRequest, StatusRequest,
+    StatusResponse, StepReport, StepsRequest, WatchRequest,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -188,15 +188,6 @@ impl Operator for Coordinator {
     }
 
     async fn steps(&self, _: Request<StepsRequest>) -> Result<Response<Self::StepsStream>, Status> {
-        Err(Status::unimplemented("not part of these tests"))
-    }
-
-    type EventsStream = Answer<EventsResponse>;
-
-    async fn events(
-        &self,
-        _: Request<EventsRequest>,
-    ) -> Result<Response<Self::EventsStream>, Status> {
         Err(Status::unimplemented("not part of these tests"))
     }
 
