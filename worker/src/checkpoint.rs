@@ -38,6 +38,15 @@ struct Standing {
     refused: Option<String>,
 }
 
+impl Standing {
+    /// Why the last checkpoint was refused, if it was and came after the first
+    /// `before`. Those are of generations that are over: steps that were rolled
+    /// back are refused, and that is no fault of the present one.
+    fn refused_since(&self, before: u64) -> Option<String> {
+        self.refused.clone().filter(|_| self.finished > before)
+    }
+}
+
 /// The trainer's end.
 pub(crate) struct Writer {
     jobs: mpsc::Sender<Job>,
@@ -47,6 +56,8 @@ pub(crate) struct Writer {
     cadence: Cadence,
     /// Generation and cursor of the last copy.
     last: Option<(u64, ledger::Cursor)>,
+    /// How many copies were handed over before the present generation.
+    before: u64,
 }
 
 /// The last checkpoint is not with the coordinator.
@@ -90,12 +101,14 @@ impl Writer {
                 Instant::now(),
             ),
             last: None,
+            before: 0,
         }
     }
 
     /// A generation begins at `base`.
     pub(crate) fn begin_at(&mut self, base: ledger::Cursor) {
         self.cadence.begin_at(base.step);
+        self.before = *self.submitted.borrow();
     }
 
     /// Whether a checkpoint should be taken at `cursor`, in the middle of an
@@ -142,7 +155,7 @@ impl Writer {
             .wait_for(|standing| standing.finished >= submitted)
             .await
         {
-            Ok(standing) => standing.refused.clone(),
+            Ok(standing) => standing.refused_since(self.before),
             Err(_) => Some("the worker is shutting down".into()),
         };
         refused.map_or(Ok(()), |why| Err(NotStored::Refused(why)))
@@ -289,6 +302,16 @@ mod tests {
     fn no_room() -> client::Error {
         let status = tonic::Status::resource_exhausted("the disk is full");
         client::Error::call("PutCheckpoint", status)
+    }
+
+    #[test]
+    fn a_refusal_concerns_the_generation_whose_copy_it_was() {
+        let standing = Standing {
+            finished: 3,
+            refused: Some("its steps were rolled back".to_owned()),
+        };
+        assert_eq!(standing.refused_since(3), None);
+        assert!(standing.refused_since(2).is_some());
     }
 
     #[tokio::test]

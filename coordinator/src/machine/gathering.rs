@@ -189,9 +189,7 @@ impl Machine {
     fn usable_state(&self, applied: &Applied) -> Option<Cursor> {
         let cursor = applied.cursor?;
         let on_lineage = survives(&self.generations, applied.generation, cursor.step);
-        let is_reported = cursor.step <= self.reports.reported().step
-            || self.settings.breaks(Sabotage::BaseUnreported);
-        (on_lineage && is_reported).then_some(cursor)
+        (on_lineage && cursor.step <= self.reports.reported().step).then_some(cursor)
     }
 
     /// The usable state of a member, less what is ignored on purpose.

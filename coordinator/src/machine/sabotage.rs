@@ -17,8 +17,6 @@ pub enum Sabotage {
     BaseFromCheckpoint,
     /// A generation begins with the state of whoever has applied least.
     BaseFromLaggard,
-    /// A state counts although steps in it were never reported.
-    BaseUnreported,
     /// Members are not told that their generation ends.
     NeverAbort,
     /// Reports of generations that were replaced are taken in.

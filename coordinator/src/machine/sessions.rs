@@ -177,7 +177,9 @@ impl Machine {
         // It went on while it could not be heard, in a generation from which
         // it is counted as lost. Before the answer that renews its lease, so that
         // a connection that breaks in between does not let it go on.
-        if activity.is_in_generation() && !self.is_in_current(worker, world) {
+        let takes_part = activity.is_in_generation()
+            || (activity == Activity::Finished && matches!(self.run, RunState::Open));
+        if takes_part && !self.is_in_current(worker, world) {
             let reason = "the coordinator counted this worker as lost".to_owned();
             self.send_about(worker, world.generation, Message::Abort { reason });
         }

@@ -51,7 +51,7 @@ fn ack(reported_steps: u64) -> Input {
         lease_ms: LEASE,
         reported_steps,
     };
-    heard(3, 0, Directive::Ack(ack))
+    heard(3, 1, Directive::Ack(ack))
 }
 
 fn report(number: u64) -> Input {

@@ -16,7 +16,7 @@ use crate::fault::Node;
 use crate::host::Host;
 use crate::rule::Rule;
 use crate::sabotage::OfShell;
-use crate::sim::Sim;
+use crate::sim::{Files, Sim};
 use crate::store::InFlight;
 
 /// How often the machine is told that time has passed.
@@ -275,8 +275,23 @@ impl Sim {
         self.carry_out(index, effects);
     }
 
-    fn call_event(&mut self, index: usize, caller: Caller, call: Call) -> Option<Event> {
+    fn call_event(&mut self, index: usize, caller: Caller, mut call: Call) -> Option<Event> {
         let request = RequestId(self.number());
+        if let Call::Checkpoint {
+            checkpoint,
+            weights,
+            is_new,
+            ..
+        } = &mut call
+        {
+            // The files are in their place before the record; torn ones never are.
+            *is_new = !self.checkpoints.contains_key(&checkpoint.id);
+            let files = self.checkpoints.entry(checkpoint.id.clone());
+            files.or_insert_with(|| Files {
+                weights: weights.clone(),
+                is_damaged: false,
+            });
+        }
         let leading = self.coordinators[index].leading.as_mut()?;
         leading.calls.insert(request, (caller, call.clone()));
         let ours = leading.machine.world().term;

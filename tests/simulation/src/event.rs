@@ -5,6 +5,7 @@ use coordinator::records::{Checkpoint, CheckpointId, WorkerId};
 use ledger::{PageId, PageRow, Slot};
 
 use crate::fault::Node;
+use crate::weights::Weights;
 
 /// Something that happens at its time.
 pub(crate) enum Do {
@@ -73,7 +74,9 @@ pub(crate) enum Call {
     },
     Checkpoint {
         checkpoint: Box<Checkpoint>,
+        weights: Weights,
         term: u64,
+        /// Whether its files were not there before.
         is_new: bool,
     },
 }

@@ -130,7 +130,11 @@ impl Sim {
             });
         self.check_collective(generation);
         for (worker, life) in members.into_iter().flatten() {
-            let delay = self.dice.within(1..10);
+            // Weights and optimizer state are large; everything else is not.
+            let delay = match purpose {
+                Purpose::State if size > 1 => self.dice.within(5..300),
+                _ => self.dice.within(1..10),
+            };
             self.worker_after(
                 delay,
                 worker,

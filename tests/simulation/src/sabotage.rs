@@ -36,6 +36,9 @@ pub enum OfShell {
     /// A worker says that its state is of the generation that it left, though it
     /// never took that one's.
     ClaimNewGeneration,
+    /// A checkpoint of steps that were rolled back, and that was refused for that,
+    /// fails the run.
+    BlameOldCheckpoints,
     /// A rank feeds another rank's share as well as its own.
     FeedTwice,
 }

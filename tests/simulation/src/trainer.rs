@@ -738,6 +738,7 @@ impl Sim {
     }
 
     fn finish(&mut self, index: usize) {
+        let blames_all = self.config.breaks(OfShell::BlameOldCheckpoints);
         let process = &mut self.workers[index].process;
         let Trainer::In(seat) = &process.trainer else {
             return;
@@ -749,14 +750,17 @@ impl Sim {
         process.last_generation = generation;
         process.is_member = true;
         process.trainer = Trainer::Idle;
-        let body = match process.refused.clone() {
+        // What was rolled back is refused, and that is no fault of this generation.
+        let refused = process.refused.clone();
+        let refused = refused.filter(|(of, _)| *of == generation || blames_all);
+        let body = match refused {
             None => {
                 process.has_finished = true;
                 Body::Finished(v1::Finished {
                     cursor: Some(cursor.into()),
                 })
             }
-            Some(reason) => Body::RunFailed(v1::RunFailed {
+            Some((_, reason)) => Body::RunFailed(v1::RunFailed {
                 cursor: Some(cursor.into()),
                 reason,
             }),

@@ -18,7 +18,7 @@ use crate::fabric::Contribution;
 use crate::fault::{Node, worker_name};
 use crate::host::Host;
 use crate::rule::Rule;
-use crate::sim::{Files, Sim};
+use crate::sim::Sim;
 use crate::trainer::{Command, Trainer};
 use crate::weights::{Trained, Weights};
 
@@ -80,7 +80,8 @@ pub(crate) struct Process {
     /// What ranks agreed on in the step that is just applied, and its report if
     /// that is not said yet.
     pub(crate) unsaid: Option<(Option<v1::StepReport>, Contribution)>,
-    pub(crate) refused: Option<String>,
+    /// The last checkpoint's generation, and why it was refused, if it was.
+    pub(crate) refused: Option<(u64, String)>,
     pub(crate) turn: u64,
 }
 
@@ -684,16 +685,11 @@ impl Sim {
             return;
         }
         let (checkpoint, weights) = (job.checkpoint.clone(), job.weights.clone());
-        // The files are there before the record; torn ones never are.
-        let is_new = !self.checkpoints.contains_key(id);
-        self.checkpoints.entry(id.clone()).or_insert(Files {
-            weights,
-            is_damaged: false,
-        });
         let call = Call::Checkpoint {
             checkpoint: Box::new(checkpoint),
+            weights,
             term,
-            is_new,
+            is_new: false,
         };
         self.call(index, call, Waiting::Checkpoint(id.clone()));
     }
@@ -703,8 +699,9 @@ impl Sim {
         if process.jobs.front().is_none_or(|job| job.id != *id) {
             return;
         }
-        process.jobs.pop_front();
-        process.refused = refused;
+        let job = process.jobs.pop_front();
+        let generation = job.map_or(0, |job| job.checkpoint.generation);
+        process.refused = refused.map(|reason| (generation, reason));
         let next = process.jobs.front().map(|job| job.id.clone());
         process.is_uploading = next.is_some();
         if let Some(id) = next {

@@ -46,8 +46,6 @@ noticed! {
         Machine::BaseFromCheckpoint, 500, [HighestWins];
     beginning_with_less_than_the_highest_applied_step:
         Machine::BaseFromLaggard, 500, [HighestWins];
-    beginning_with_steps_that_nobody_reported:
-        Machine::BaseUnreported, 2000, [StateAsClaimed, DurableFirst, StepsMonotone];
     never_aborting_on_a_loss:
         Machine::NeverAbort, 500, [MembersTold];
     accepting_reports_of_a_replaced_generation:
@@ -73,7 +71,7 @@ noticed! {
     skipping_the_fence:
         Shell::SkipFencing, 2000, [OneWriter];
     serving_after_being_deposed:
-        Shell::ServeWhenDeposed, 5000, [OneLiveGeneration, LeaseKept];
+        Shell::ServeWhenDeposed, 500, [Progress, OneLiveGeneration, LeaseKept];
     applying_a_step_twice:
         Shell::ApplyTwice, 100, [ExactlyOnce];
     counting_a_step_that_was_not_applied:
@@ -82,6 +80,8 @@ noticed! {
         Shell::FeedTwice, 100, [ExactlyOnce];
     reporting_an_epochs_last_step_late:
         Shell::ReportAfterEpoch, 2000, [HighestWins];
+    blaming_a_generation_for_anothers_checkpoint:
+        Shell::BlameOldCheckpoints, 5000, [Progress];
     claiming_a_state_for_a_generation_that_never_gave_it:
         Shell::ClaimNewGeneration, 5000, [StateAsClaimed];
     claiming_weights_that_are_half_overwritten:

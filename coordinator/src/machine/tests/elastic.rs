@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use super::sim::{Sim, settings};
 use crate::machine::{
-    Activity, Event, FromWorker, Happening, Joining, Message, Millis, Refusal, RefusalKind,
-    RequestId, SetAside, Settings, Straggling, World,
+    Activity, Event, FromWorker, Happening, Heartbeat, Joining, Message, Millis, Refusal,
+    RefusalKind, RequestId, SetAside, Settings, Straggling, World,
 };
 use crate::records::StepTimes;
 
@@ -471,4 +471,19 @@ fn a_call_to_join_that_comes_late_ends_nothing() {
     assert!(sim.step(true));
     sim.settle();
     assert_eq!(generation(&sim), 1);
+}
+
+#[test]
+fn a_worker_that_finished_in_a_generation_that_was_lost_is_told_to_leave_it() {
+    let mut sim = stepping(elastic(), 2);
+    sim.disconnect(0);
+    sim.connect(0);
+    sim.workers[0].inbox.clear();
+    let heartbeat = Heartbeat {
+        activity: Activity::Finished,
+        ..Heartbeat::default()
+    };
+    sim.say(0, FromWorker::Heartbeat(heartbeat));
+    let mut heard = sim.workers[0].inbox.iter();
+    assert!(heard.any(|(_, message)| matches!(message, Message::Abort { .. })));
 }
