@@ -45,7 +45,7 @@ enum Over {
     /// Another may lead.
     Deposed,
     /// It was told to stop, and another stands by.
-    HandedOver,
+    Resigned,
 }
 
 /// Stands by and leads by turns, until the run is complete or `shutdown` is
@@ -138,7 +138,7 @@ impl<E: Elections> Candidate<E> {
             self.server.stand_by(Standby::default()).await;
             match over? {
                 Over::Ended(outcome) => return Ok(Some(outcome)),
-                Over::HandedOver => return Ok(None),
+                Over::Resigned => return Ok(None),
                 Over::Deposed => sleep(PAUSE).await,
             }
         }
@@ -240,7 +240,7 @@ impl<E: Elections> Candidate<E> {
                         tracing::info!("handing over to {}", others.join(" or "));
                         lead.abandon().await;
                         resign(office).await;
-                        return Ok(Over::HandedOver);
+                        return Ok(Over::Resigned);
                     }
                     asked = true;
                     lead.ask_to_stop().await;

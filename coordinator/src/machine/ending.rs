@@ -65,10 +65,10 @@ impl Machine {
                 format!("has finished at {cursor}, before the run's end"),
             );
         }
-        if let Some(generation) = &mut self.current {
-            if let Some(seat) = generation.seat_mut(worker) {
-                seat.state = SeatState::Finished;
-            }
+        if let Some(generation) = &mut self.current
+            && let Some(seat) = generation.seat_mut(worker)
+        {
+            seat.state = SeatState::Finished;
         }
         if let Some(member) = self.members.get_mut(worker) {
             member.cursor = Some(cursor);

@@ -74,10 +74,12 @@ fn value_of_all(keyspace: &impl Keyspace) -> u64 {
 
 fn last_committed(child: &Process) -> u64 {
     let text = child.output_text();
-    let committed = text
+    let mut committed = text
         .lines()
         .filter_map(|line| line.strip_prefix("committed "));
-    committed.last().map_or(0, |value| value.parse().unwrap())
+    committed
+        .next_back()
+        .map_or(0, |value| value.parse().unwrap())
 }
 
 fn wait_for_commits(child: &Process, value: u64) {
