@@ -715,7 +715,7 @@ impl Sim {
         let process = &self.workers[index].process;
         let steps = process.claimed.map_or(0, |cursor| cursor.step);
         let every = self.config.checkpoint_steps;
-        every > 0 && steps % every == 0 && process.jobs.is_empty()
+        every > 0 && steps.is_multiple_of(every) && process.jobs.is_empty()
     }
 
     /// Every checkpoint that was handed over is stored or refused.

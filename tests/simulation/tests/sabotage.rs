@@ -82,8 +82,6 @@ noticed! {
         Shell::ReportAfterEpoch, 2000, [HighestWins];
     blaming_a_generation_for_anothers_checkpoint:
         Shell::BlameOldCheckpoints, 5000, [Progress];
-    claiming_a_state_for_a_generation_that_never_gave_it:
-        Shell::ClaimNewGeneration, 5000, [StateAsClaimed];
     claiming_weights_that_are_half_overwritten:
         Shell::ClaimOverwritten, 5000, [StateAsClaimed];
 }

@@ -30,10 +30,10 @@ fn assert_same(alone: &[f64], together: &[f64], workers: u32) {
 
 #[test]
 fn one_to_four_workers_give_the_same_losses() {
-    let alone = losses(1, 15, &[]);
+    let alone = losses(1, 7, &[]);
     assert!(alone.len() >= 50, "{} steps", alone.len());
     for workers in 2..=4 {
-        assert_same(&alone, &losses(workers, 15, &[]), workers);
+        assert_same(&alone, &losses(workers, 7, &[]), workers);
     }
 }
 
