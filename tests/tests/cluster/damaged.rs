@@ -90,7 +90,7 @@ fn at_the_start_the_one_before_is_used() {
         let name = newest.file_name().unwrap().to_string_lossy().into_owned();
         let said = format!("checkpoint {name} is damaged and dropped");
         assert!(log[before..].contains(&said), "{}", &log[before..]);
-        cluster.wait_for_log(before, "formed from checkpoint");
+        cluster.wait_for_log(before, "of worker-1 from checkpoint");
     }
     cluster.complete();
     assert_eq!(losses(&cluster), undisturbed());
@@ -116,7 +116,7 @@ fn while_it_runs_a_worker_that_cannot_restore_says_so_and_gets_the_one_before() 
         cluster.start_one_worker(1, &[]);
         let name = newest.file_name().unwrap().to_string_lossy().into_owned();
         cluster.wait_for_log(before, &format!("checkpoint {name} is damaged and dropped"));
-        cluster.wait_for_log(before, "formed from checkpoint");
+        cluster.wait_for_log(before, "of worker-1 from checkpoint");
     }
     cluster.complete();
     assert_eq!(losses(&cluster), undisturbed());

@@ -147,7 +147,7 @@ fn a_cluster_of_two_that_is_killed_within_epochs_goes_on_bit_for_bit() {
         let before = cluster.coordinator().unwrap().log_text().len();
         cluster.start(&run);
         // The ledger goes back with the weights.
-        cluster.wait_for_log(before, "formed from checkpoint step-");
+        cluster.wait_for_log(before, " from checkpoint step-");
     }
     cluster.complete();
     assert_eq!(outcome(&cluster), undisturbed(run_of_two));
