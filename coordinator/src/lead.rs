@@ -1,7 +1,6 @@
 //! A coordinator that leads: from a planned run to the services that answer for
 //! it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -34,7 +33,8 @@ pub(crate) struct Lead {
 }
 
 impl Lead {
-    /// Begins to decide. Nobody hears of it before [`Lead::leading`] answers.
+    /// Begins to decide, at `address`. `former`: who led before, if it stood by
+    /// meanwhile. Nobody hears of it before [`Lead::leading`] answers.
     ///
     /// # Errors
     /// Refused if the flags and the run make no machine; if the store cannot be
@@ -42,11 +42,12 @@ impl Lead {
     pub(crate) fn begin(
         args: &LeadArgs,
         plan: Plan,
-        address: SocketAddr,
+        address: &str,
+        former: Option<&str>,
         tenure: Tenure,
         elsewhere: Elsewhere,
     ) -> Result<Lead, Failure> {
-        let notices = plan.notices(address)?;
+        let notices = plan.notices(address, former)?;
         let Plan {
             config,
             store,

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
@@ -81,22 +80,41 @@ enum Disk {
 }
 
 impl Plan {
-    /// What a coordinator that begins to lead at `address` has to tell.
+    /// What a coordinator that begins to lead at `address` has to tell, and who
+    /// led before it, if it stood by meanwhile.
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub(crate) fn notices(&self, address: SocketAddr) -> Result<Vec<Notice>, StoreError> {
+    pub(crate) fn notices(
+        &self,
+        address: &str,
+        former: Option<&str>,
+    ) -> Result<Vec<Notice>, StoreError> {
         let bounds = self.store.event_bounds()?;
         let newest = self.store.events(bounds.next - 1, bounds.next)?;
         let stopped = Kind::CoordinatorStopped.as_str();
-        let started = Notice::Started {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            run_id: self.config.run_id.clone(),
-            address,
-            resumed_at: (!self.is_new).then(|| self.history.reported().step),
-            unclean: newest.last().is_some_and(|event| event.kind != stopped),
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let run_id = self.config.run_id.clone();
+        let address = address.to_owned();
+        let steps = self.history.reported().step;
+        let begun = match former {
+            // It stood by before there was a run, or nobody led it yet.
+            Some(former) if !self.is_new => Notice::TookOver {
+                version,
+                run_id,
+                address,
+                former: former.to_owned(),
+                steps,
+            },
+            _ => Notice::Started {
+                version,
+                run_id,
+                address,
+                resumed_at: (!self.is_new).then_some(steps),
+                unclean: newest.last().is_some_and(|event| event.kind != stopped),
+            },
         };
-        Ok(std::iter::once(started)
+        Ok(std::iter::once(begun)
             .chain(self.damaged.iter().cloned())
             .collect())
     }

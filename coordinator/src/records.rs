@@ -53,6 +53,9 @@ pub struct KeptGeneration {
     pub record: GenerationRecord,
     /// The process of each member, as it called itself when it joined.
     pub instances: Vec<String>,
+    /// The lease that its members were granted, in milliseconds: a coordinator
+    /// that is started again with a shorter one has to outwait this.
+    pub lease_ms: u64,
     /// Why it was formed, in words.
     pub reason: String,
     /// Whether a member is known to have left it, so that none of its

@@ -102,8 +102,9 @@ impl Coordinator {
         let server = Server::start(listener, roles, coordinating).await?;
         announce(&plan);
         let elsewhere = Elsewhere::new(standbys, holdings);
-        let address = server.address();
-        let lead = Lead::begin(args, plan, address, Tenure::for_life(), elsewhere)?;
+        let address = server.address().to_string();
+        let tenure = Tenure::for_life();
+        let lead = Lead::begin(args, plan, &address, None, tenure, elsewhere)?;
         server.lead(lead.leading()).await;
         Ok(Coordinator { server, lead })
     }

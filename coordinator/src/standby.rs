@@ -100,7 +100,7 @@ pub(crate) async fn run<E: Elections>(
         elsewhere: Elsewhere::new(standbys, holdings),
         address,
         foreseen: Foreseen::default(),
-        followed: false,
+        former: None,
     };
     let outcome = coordinator.live(&shutdown).await;
     drop(address_file);
@@ -122,8 +122,8 @@ struct Candidate<E> {
     address: String,
     /// What planning the run takes, as far as it could be done ahead.
     foreseen: Foreseen,
-    /// Whether another was seen to lead since this one last did.
-    followed: bool,
+    /// Who was last seen to lead since this one did.
+    former: Option<String>,
 }
 
 impl<E: Elections> Candidate<E> {
@@ -157,7 +157,7 @@ impl<E: Elections> Candidate<E> {
             &self.elections,
             &self.roles,
             &self.address,
-            &mut self.followed,
+            &mut self.former,
         );
         let foresee = self.foreseen.keep_up(&self.args, self.elections.reader());
         tokio::select! {
@@ -200,7 +200,7 @@ impl<E: Elections> Candidate<E> {
             }
         };
         self.server.lead(lead.leading()).await;
-        self.followed = false;
+        self.former = None;
         let mut asked = false;
         loop {
             tokio::select! {
@@ -253,8 +253,15 @@ impl<E: Elections> Candidate<E> {
     async fn begin(&mut self, office: &E::Office, tenure: Tenure) -> Result<Lead, Failure> {
         let plan = self.plan(office).await?;
         announce(&plan);
-        let address = self.server.address();
-        Lead::begin(&self.args, plan, address, tenure, self.elsewhere.clone())
+        let (address, former) = (&self.address, self.former.as_deref());
+        Lead::begin(
+            &self.args,
+            plan,
+            address,
+            former,
+            tenure,
+            self.elsewhere.clone(),
+        )
     }
 
     async fn plan(&mut self, office: &E::Office) -> Result<Plan, Failure> {
@@ -267,7 +274,7 @@ impl<E: Elections> Candidate<E> {
         let args = with_loaded_model(&self.args, run_exists).await?;
         let checked = Checked::new(&args, run_exists)?;
         let plan = checked
-            .plan_among_several(&args, store, &self.foreseen, self.followed)
+            .plan_among_several(&args, store, &self.foreseen, self.former.is_some())
             .await?;
         loading::discard(&args.state_dir);
         Ok(plan)
@@ -288,7 +295,12 @@ async fn campaign<E: Elections>(elections: &E, address: &str) -> Result<E::Offic
 }
 
 /// Keeps up who leads, for those who ask this standby.
-async fn look<E: Elections>(elections: &E, roles: &Roles, address: &str, followed: &mut bool) {
+async fn look<E: Elections>(
+    elections: &E,
+    roles: &Roles,
+    address: &str,
+    former: &mut Option<String>,
+) {
     loop {
         let looked = elections.leader().await;
         if let Role::Standby(mut standby) = roles.get() {
@@ -296,7 +308,9 @@ async fn look<E: Elections>(elections: &E, roles: &Roles, address: &str, followe
                 Ok(leader) => {
                     // One's own, which an earlier life left behind.
                     let leader = leader.filter(|leader| leader != address);
-                    *followed |= leader.is_some();
+                    if leader.is_some() {
+                        former.clone_from(&leader);
+                    }
                     if standby.leader != leader {
                         standby.detail.clear();
                     }

@@ -6,8 +6,9 @@
 //! cannot wait for a channel, ends the generation's collectives at once.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use client::Moment;
 use ledger::Cursor;
 use membership::{Input, Membership, Millis, Output};
 use proto::v1;
@@ -49,7 +50,7 @@ pub(crate) struct Progress {
 /// Shared by session and trainer: the membership, and what ends a generation's
 /// collectives when the membership says so.
 pub(crate) struct Control {
-    started: Instant,
+    started: Moment,
     membership: Mutex<Membership>,
     live: Mutex<Option<Live>>,
     trainer: std::sync::mpsc::Sender<Command>,
@@ -72,7 +73,7 @@ impl Control {
         trainer: std::sync::mpsc::Sender<Command>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            started: Instant::now(),
+            started: Moment::now(),
             membership: Mutex::new(Membership::new(joined, millis(lease), 0)),
             live: Mutex::new(None),
             trainer,
@@ -131,10 +132,11 @@ impl Control {
         lock(&self.membership).has_said_all()
     }
 
-    /// When the lease of the generation that this worker is in runs out.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    /// How long the lease of the generation that this worker is in still lasts.
+    pub(crate) fn lease_left(&self) -> Option<Duration> {
         let deadline = lock(&self.membership).deadline()?;
-        Some(self.started + Duration::from_millis(deadline))
+        let deadline = Duration::from_millis(deadline);
+        Some(deadline.saturating_sub(self.started.elapsed()))
     }
 
     /// What a call to join says of this worker.

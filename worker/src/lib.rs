@@ -42,6 +42,7 @@ mod identity;
 mod page_store;
 mod prepare;
 pub mod score;
+mod scratch;
 mod session;
 pub mod source;
 mod start;

@@ -280,8 +280,8 @@ impl Session {
 
 /// Returns when the lease runs out of a generation that this worker is in.
 async fn lease_end(control: &Control) {
-    match control.deadline() {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+    match control.lease_left() {
+        Some(left) => tokio::time::sleep(left).await,
         None => std::future::pending().await,
     }
 }

@@ -22,6 +22,7 @@ use crate::device;
 use crate::identity::Identity;
 use crate::page_store::PageStore;
 use crate::prepare::Preparation;
+use crate::scratch::Scratch;
 use crate::session::{Ended, Introduction, Session, join};
 use crate::trainer::{Fatal, Trainer};
 use crate::watchdog::Watchdog;
@@ -246,7 +247,7 @@ impl Joined {
             precision: self.starting.precision,
             advertised_host: self.starting.introduction.advertised_host.clone(),
             store_port: self.starting.args.store_port,
-            scratch: self.starting.args.cache_dir.clone(),
+            scratch: Scratch::new(self.starting.args.cache_dir.clone()),
             connection: self.connection.clone(),
             identity: Arc::clone(&self.identity),
             control: Arc::clone(&control),

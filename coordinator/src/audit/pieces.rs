@@ -219,6 +219,7 @@ mod tests {
             records.push(Record::Generation(KeptGeneration {
                 record: record.clone(),
                 instances: record.members.clone(),
+                lease_ms: 10_000,
                 reason: String::new(),
                 ended: true,
             }));

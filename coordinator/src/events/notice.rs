@@ -1,7 +1,5 @@
 //! What the coordinator itself does, beside what its machine tells.
 
-use std::net::SocketAddr;
-
 use super::{Description, Kind, Severity};
 use crate::machine::Outcome;
 use crate::records::CheckpointId;
@@ -16,7 +14,7 @@ pub enum Notice {
         /// The run.
         run_id: String,
         /// Where it listens.
-        address: SocketAddr,
+        address: String,
         /// Steps that are durable; `None` if it begins the run.
         resumed_at: Option<u64>,
         /// Whether the coordinator before it ended without a word.
@@ -29,9 +27,9 @@ pub enum Notice {
         /// The run.
         run_id: String,
         /// Where it listens.
-        address: SocketAddr,
-        /// Where the coordinator before it listened, if that is known.
-        former: Option<String>,
+        address: String,
+        /// Where the coordinator before it was reached.
+        former: String,
         /// Steps that are durable.
         steps: u64,
     },
@@ -76,7 +74,7 @@ impl Notice {
                 )
                 .with("version", version.as_str())
                 .with("run_id", run_id.as_str())
-                .with("address", address.to_string())
+                .with("address", address.as_str())
                 .with("new_run", resumed_at.is_none())
                 .with("steps", resumed_at.unwrap_or(0))
                 .with("unclean", *unclean)
@@ -87,23 +85,18 @@ impl Notice {
                 address,
                 former,
                 steps,
-            } => {
-                let from = former
-                    .as_ref()
-                    .map_or(String::new(), |former| format!(" from {former}"));
-                Description::new(
-                    Kind::CoordinatorTookOver,
-                    format!(
-                        "coordinator {version} at {address} took run {run_id} over{from} after \
-                         {steps} steps"
-                    ),
-                )
-                .with("version", version.as_str())
-                .with("run_id", run_id.as_str())
-                .with("address", address.to_string())
-                .with("former", former.clone())
-                .with("steps", *steps)
-            }
+            } => Description::new(
+                Kind::CoordinatorTookOver,
+                format!(
+                    "coordinator {version} at {address} took run {run_id} over from {former} \
+                         after {steps} steps"
+                ),
+            )
+            .with("version", version.as_str())
+            .with("run_id", run_id.as_str())
+            .with("address", address.as_str())
+            .with("former", former.as_str())
+            .with("steps", *steps),
             Notice::CheckpointDamaged { checkpoint, reason } => Description::new(
                 Kind::CheckpointDamaged,
                 format!("checkpoint {checkpoint} is damaged and dropped: {reason}"),

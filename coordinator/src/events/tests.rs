@@ -168,13 +168,13 @@ fn happenings() -> Vec<Happening> {
 }
 
 fn notices() -> Vec<Notice> {
-    let address = ([127, 0, 0, 1], 50051).into();
+    let address = "127.0.0.1:50051".to_owned();
     let (version, run_id) = ("0.1.0".to_owned(), "run-1".to_owned());
     vec![
         Notice::Started {
             version: version.clone(),
             run_id: run_id.clone(),
-            address,
+            address: address.clone(),
             resumed_at: Some(41),
             unclean: true,
         },
@@ -182,7 +182,7 @@ fn notices() -> Vec<Notice> {
             version,
             run_id,
             address,
-            former: Some("10.0.0.1:50051".to_owned()),
+            former: "10.0.0.1:50051".to_owned(),
             steps: 41,
         },
         Notice::CheckpointDamaged {

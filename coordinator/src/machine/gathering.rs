@@ -243,6 +243,7 @@ impl Machine {
                 members: workers.iter().map(|worker| worker.0.clone()).collect(),
             },
             instances: members.iter().map(|m| m.instance.clone()).collect(),
+            lease_ms: self.settings.lease_ms,
             reason: reason.clone(),
             ended: false,
         };

@@ -50,6 +50,10 @@ impl Machine {
         }
     }
 
+    fn outlived_ms(&self) -> Millis {
+        self.settings.outlived_ms(self.generations.last())
+    }
+
     /// A worker is about to hear from here, which renews its lease. If it may
     /// still be in a generation that is thought to die out, that takes longer.
     pub(super) fn expect_longer_life(&mut self, worker: &WorkerId) {
@@ -59,7 +63,7 @@ impl Machine {
         let member = self.members.get(worker);
         let has_seen_it = member.is_some_and(|m| m.world.generation >= predecessor.number);
         if has_seen_it && self.was_member(worker, predecessor.number) {
-            predecessor.safe_at = self.now + self.settings.outlived_ms();
+            predecessor.safe_at = self.now + self.outlived_ms();
             self.predecessor = Some(predecessor);
         }
     }
@@ -250,7 +254,7 @@ impl Machine {
         } else {
             self.predecessor = Some(Predecessor {
                 number,
-                safe_at: heard.unwrap_or(self.now) + self.settings.outlived_ms(),
+                safe_at: heard.unwrap_or(self.now) + self.outlived_ms(),
             });
         }
     }

@@ -135,7 +135,7 @@ impl Machine {
         let current = last
             .filter(|generation| !generation.ended && run == RunState::Open)
             .filter(|_| !settings.breaks(Sabotage::ForgetGeneration))
-            .map(|generation| Generation::adopt(generation, now, settings.outlived_ms()));
+            .map(|generation| Generation::adopt(generation, now, settings.outlived_ms(last)));
         let next_reason = match last {
             Some(_) => "the coordinator was started again".to_owned(),
             None => "the run begins".to_owned(),

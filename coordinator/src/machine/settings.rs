@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 
 use super::event::Millis;
+use crate::records::KeptGeneration;
 
 /// The settings of a machine. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,10 +134,13 @@ impl Settings {
         }
     }
 
-    /// After so long without a word from here, a worker has surely stopped. It
-    /// counts its lease from when a message arrives, which may be a moment after
-    /// this side believes that it no longer can.
-    pub(super) fn outlived_ms(&self) -> Millis {
-        self.lease_ms + self.lease_ms / 4
+    /// After so long without a word from here, a member of the newest generation
+    /// has surely stopped. It counts its lease from when a message arrives, which
+    /// may be a moment after this side believes that it no longer can; and the
+    /// lease may be one that a coordinator before this one granted.
+    pub(super) fn outlived_ms(&self, newest: Option<&KeptGeneration>) -> Millis {
+        let granted = newest.map_or(0, |generation| generation.lease_ms);
+        let lease = self.lease_ms.max(granted);
+        lease + lease / 4
     }
 }

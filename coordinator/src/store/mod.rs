@@ -58,6 +58,8 @@ struct StoredGeneration {
     record: GenerationRecord,
     #[serde(default)]
     instances: Vec<String>,
+    #[serde(default)]
+    lease_ms: u64,
     reason: String,
     ended: bool,
 }
@@ -147,6 +149,7 @@ impl RunStore {
             Ok(KeptGeneration {
                 record: stored.record,
                 instances: stored.instances,
+                lease_ms: stored.lease_ms,
                 reason: stored.reason,
                 ended: stored.ended,
             })
@@ -254,6 +257,7 @@ fn write(batch: &mut Batch, record: &Record) -> Result<(), StoreError> {
             let stored = StoredGeneration {
                 record: kept.record.clone(),
                 instances: kept.instances.clone(),
+                lease_ms: kept.lease_ms,
                 reason: kept.reason.clone(),
                 ended: kept.ended,
             };

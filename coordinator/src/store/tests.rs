@@ -35,6 +35,7 @@ pub(crate) fn generation(number: u64, base: u64) -> Record {
             members: vec!["a".to_owned(), "b".to_owned()],
         },
         instances: vec!["1".to_owned(), "2".to_owned()],
+        lease_ms: 10_000,
         reason: "the run begins".to_owned(),
         ended: false,
     })

@@ -29,6 +29,7 @@ use crate::checkpoint::Writer;
 use crate::control::{Command, Control};
 use crate::identity::Identity;
 use crate::page_store::PageStore;
+use crate::scratch::Scratch;
 use crate::watchdog::Watchdog;
 use generation::Outcome;
 use replica::Replica;
@@ -44,7 +45,7 @@ pub(crate) struct Trainer {
     pub(crate) advertised_host: String,
     pub(crate) store_port: u16,
     /// Where checkpoints to restore from are put meanwhile.
-    pub(crate) scratch: std::path::PathBuf,
+    pub(crate) scratch: Scratch,
     pub(crate) connection: Connection,
     pub(crate) identity: Arc<Identity>,
     pub(crate) control: Arc<Control>,

@@ -156,10 +156,10 @@ impl Trainer {
 
     fn restore_from(&self, checkpoint: &str, replica: &mut Replica) -> anyhow::Result<()> {
         tracing::info!(checkpoint, "restoring from a checkpoint");
-        let dir = tempfile::Builder::new()
-            .prefix("restore-")
-            .tempdir_in(&self.scratch)
-            .with_context(|| format!("making a folder in {}", self.scratch.display()))?;
+        let dir = self
+            .scratch
+            .folder()
+            .context("making a folder in --cache-dir")?;
         let model_dir = dir.path().join("model");
         let state_dir = dir.path().join("state");
         let has_state = self.runtime.block_on(async {

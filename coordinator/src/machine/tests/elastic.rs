@@ -253,6 +253,35 @@ fn another_process_of_a_members_name_is_not_taken_for_it() {
     assert_eq!(sim.durable.generations[&2].record.base.step, 3);
 }
 
+/// How long a new process waits, after a restart that grants another lease, for
+/// a generation of which nobody comes back.
+fn wait_for_the_silent(granted: Millis, from_now_on: Millis) -> Millis {
+    let with_lease = |lease_ms| Settings {
+        lease_ms,
+        ..elastic()
+    };
+    let mut sim = stepping(with_lease(granted), 2);
+    sim.settings.lease_ms = from_now_on;
+    sim.workers[0].session = None;
+    sim.workers[0].replace();
+    sim.restart_coordinator();
+    let restarted = sim.now;
+    sim.connect(0);
+    sim.settle();
+    while generation(&sim) == 1 {
+        sim.advance(50);
+        sim.heartbeat(0);
+        sim.settle();
+    }
+    sim.now - restarted
+}
+
+#[test]
+fn a_shorter_lease_cuts_none_short_that_was_granted_before() {
+    assert!(wait_for_the_silent(1000, 1000) < 8000);
+    assert!(wait_for_the_silent(8000, 1000) >= 8000);
+}
+
 #[test]
 fn a_generation_that_nobody_heard_of_is_given_up_at_once() {
     let mut sim = Sim::with_settings(elastic(), 2);

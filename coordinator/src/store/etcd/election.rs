@@ -14,7 +14,7 @@ use etcd::{Client, Error};
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
-use super::fence::{Fence, Moment};
+use super::fence::Fence;
 use super::io::Io;
 use super::write::Writing;
 use super::{Etcd, FencedEtcd};

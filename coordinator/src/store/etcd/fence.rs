@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use client::Moment;
 use tokio::sync::watch;
 
 use crate::store::StoreError;
@@ -12,20 +12,6 @@ use crate::store::StoreError;
 /// The share of a lease that is not used: for clocks that do not run equally
 /// fast, and for ending what is going on.
 const MARGIN: u32 = 10;
-
-/// A moment, in time since the machine started. Time in which the process was
-/// stopped, or the machine suspended, counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Moment(Duration);
-
-impl Moment {
-    pub(super) fn now() -> Moment {
-        let time = clock_gettime(ClockId::Boottime);
-        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-        let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or(0);
-        Moment(Duration::new(seconds, nanoseconds))
-    }
-}
 
 /// A leader's claim: what its writes are compared with, and until when it may
 /// believe in it.
@@ -63,7 +49,7 @@ impl Fence {
     /// How long the claim holds from now on, if nothing renews it.
     pub(super) fn left(&self) -> Duration {
         let renewed = Duration::from_millis(self.renewed.load(Ordering::Acquire));
-        (renewed + self.validity).saturating_sub(Moment::now().0)
+        (renewed + self.validity).saturating_sub(Moment::now().since_start())
     }
 
     /// Fails for good once the claim has run out or was lost.
@@ -120,7 +106,7 @@ fn deposed(why: &str) -> StoreError {
 }
 
 fn milliseconds(moment: Moment) -> u64 {
-    u64::try_from(moment.0.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(moment.since_start().as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -128,7 +114,7 @@ mod tests {
     use super::*;
 
     fn long_ago(length: Duration) -> Fence {
-        let asked = Moment(Moment::now().0 - length);
+        let asked = Moment::now() - length;
         Fence::new(1, 2, length, asked)
     }
 
@@ -137,7 +123,7 @@ mod tests {
         let fence = Fence::new(1, 2, Duration::from_secs(100), Moment::now());
         fence.check().unwrap();
         assert!(fence.left() <= Duration::from_secs(90));
-        let nine_tenths = Moment(Moment::now().0 - Duration::from_secs(90));
+        let nine_tenths = Moment::now() - Duration::from_secs(90);
         let fence = Fence::new(1, 2, Duration::from_secs(100), nine_tenths);
         assert!(fence.check().is_err());
     }
@@ -154,12 +140,12 @@ mod tests {
     #[test]
     fn renewals_count_from_when_they_were_sent() {
         let length = Duration::from_secs(100);
-        let fence = Fence::new(1, 2, length, Moment(Moment::now().0 - length / 2));
-        fence.renew(Moment(Moment::now().0 - length / 4));
+        let fence = Fence::new(1, 2, length, Moment::now() - length / 2);
+        fence.renew(Moment::now() - length / 4);
         let left = fence.left();
         assert!(left <= length * 65 / 100, "{left:?}");
         // An older one, heard of later, shortens nothing.
-        fence.renew(Moment(Moment::now().0 - length / 3));
+        fence.renew(Moment::now() - length / 3);
         assert!(fence.left() > length * 60 / 100);
     }
 
