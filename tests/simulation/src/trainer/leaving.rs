@@ -7,7 +7,6 @@ use proto::v1::worker_message::Body;
 
 use super::{Command, Stage, Trainer};
 use crate::event::WorkerAct;
-use crate::sabotage::OfShell;
 use crate::sim::Sim;
 
 impl Sim {
@@ -52,9 +51,6 @@ impl Sim {
         process.trainer = Trainer::Idle;
         process.last_generation = generation;
         process.is_member = false;
-        if process.claimed.is_some() && self.config.breaks(OfShell::ClaimNewGeneration) {
-            process.applied_in = generation;
-        }
         process.unsaid = None;
         let reports = process.membership.as_ref().map(Membership::unacknowledged);
         let body = Body::Left(v1::Left {
