@@ -33,9 +33,6 @@ pub enum OfShell {
     /// The last step of an epoch is reported only when the epoch's end is dealt
     /// with.
     ReportAfterEpoch,
-    /// A worker says that its state is of the generation that it left, though it
-    /// never took that one's.
-    ClaimNewGeneration,
     /// A checkpoint of steps that were rolled back, and that was refused for that,
     /// fails the run.
     BlameOldCheckpoints,

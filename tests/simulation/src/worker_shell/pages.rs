@@ -1,0 +1,75 @@
+//! The pages that a worker packs and hands over, and its table of them.
+
+use coordinator::records::WorkerId;
+use ledger::{Cursor, PageId, PageRow, PageTable, Slot};
+use membership::Input;
+use proto::v1;
+use proto::v1::worker_message::Body;
+
+use super::calls::Waiting;
+use crate::config::{is_unreadable, packed};
+use crate::event::Call;
+use crate::rule::Rule;
+use crate::sim::Sim;
+
+impl Sim {
+    pub(super) fn begin_book(&mut self, index: usize, base: Cursor) {
+        let mut table = PageTable::new(self.order.clone(), self.config.global_batch, base);
+        let process = &mut self.workers[index].process;
+        process.rows = process.rows.split_off(&base.page.ordinal);
+        let mut refused = None;
+        for (ordinal, row) in &process.rows {
+            refused = refused.or(table.insert(*ordinal, row.clone()).err());
+        }
+        process.table = Some(table);
+        if let Some(error) = refused {
+            self.broken(Rule::StepsMonotone, || error.to_string());
+        }
+    }
+
+    pub(super) fn learn(&mut self, index: usize, slot: Slot, row: PageRow) {
+        let Slot::Training(ordinal) = slot else {
+            return;
+        };
+        let process = &mut self.workers[index].process;
+        let table = process.table.as_mut();
+        let table = table.filter(|table| ordinal.0 >= table.known_ordinals().start);
+        let refused = table.and_then(|table| table.insert(ordinal, row.clone()).err());
+        process.rows.insert(ordinal, row);
+        if let Some(error) = refused {
+            self.broken(Rule::StepsMonotone, || error.to_string());
+        }
+    }
+
+    pub(super) fn packed(&mut self, index: usize, slot: Slot, page: PageId) {
+        let permanent = is_unreadable(page);
+        if permanent || self.dice.chance(3) {
+            let body = Body::PageFailed(v1::PageFailed {
+                slot: Some(slot.into()),
+                reason: "it cannot be read".to_owned(),
+                permanent,
+            });
+            return self.tell(
+                index,
+                Input::Say {
+                    generation: 0,
+                    body,
+                },
+            );
+        }
+        self.put_page(index, slot, page);
+    }
+
+    pub(super) fn put_page(&mut self, index: usize, slot: Slot, page: PageId) {
+        let Some(term) = self.term_of(index) else {
+            return;
+        };
+        let call = Call::Page {
+            worker: WorkerId(self.workers[index].name.clone()),
+            slot,
+            row: packed(page).row(),
+            term,
+        };
+        self.call(index, call, Waiting::Page(slot, page));
+    }
+}
