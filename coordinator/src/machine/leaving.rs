@@ -2,7 +2,7 @@
 
 use super::effect::Message;
 use super::ending::RunState;
-use super::event::World;
+use super::event::{Millis, World};
 use super::generation::{Leave, Predecessor, SeatState, Stage};
 use super::happening::Happening;
 use super::members::Standing;

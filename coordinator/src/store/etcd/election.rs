@@ -8,6 +8,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use client::Moment;
 use etcd::txn::{created_by, found, get, put_with_lease};
 use etcd::wire::{KeyValue, RangeRequest, TxnRequest};
 use etcd::{Client, Error};
