@@ -32,6 +32,11 @@ const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks for checkpoints that can be removed.
 const TICKS_PER_SWEEP: u64 = 50;
 
+/// A status is made after a batch if making the last one took less than one part
+/// in so many of the time since then. It lists every worker; with thousands of
+/// them it can wait for the next tick.
+const STATUS_SHARE: u32 = 50;
+
 /// Messages that wait for one worker. One that falls so far behind is gone.
 pub(crate) const MESSAGES_AHEAD: usize = 1024;
 
@@ -100,7 +105,7 @@ impl Handle {
         Ok(session)
     }
 
-    /// The machine as it was after the last durable batch.
+    /// The machine as it was after a durable batch, at most a tick ago.
     pub(crate) fn status(&self) -> Arc<Status> {
         self.status.borrow().clone()
     }
@@ -157,6 +162,8 @@ pub(crate) struct Driver {
     own_inputs: mpsc::WeakSender<Input>,
     watchers: watch::Receiver<usize>,
     status: watch::Sender<Arc<Status>>,
+    /// When the last status was made, and how long that took.
+    status_made: (Instant, Duration),
     events: watch::Sender<EventBounds>,
     sessions: HashMap<SessionId, Outbound>,
     calls: HashMap<RequestId, oneshot::Sender<Result<Answer, Refusal>>>,
@@ -190,6 +197,7 @@ impl Driver {
             own_inputs: inputs.downgrade(),
             watchers: watcher_counts,
             status,
+            status_made: (Instant::now(), Duration::ZERO),
             events,
             sessions: HashMap::new(),
             calls: HashMap::new(),
@@ -241,13 +249,19 @@ impl Driver {
                     if ticks % TICKS_PER_SWEEP == 0 {
                         self.sweep();
                     }
-                    self.status.send_replace(Arc::new(self.machine.status()));
+                    self.show_status();
                 }
             }
             if let Some(outcome) = self.carry_out(effects).await? {
                 return Ok(outcome);
             }
         }
+    }
+
+    fn show_status(&mut self) {
+        let began = Instant::now();
+        self.status.send_replace(Arc::new(self.machine.status()));
+        self.status_made = (Instant::now(), began.elapsed());
     }
 
     fn take(&mut self, input: Input) -> Vec<Effect> {
@@ -307,8 +321,9 @@ impl Driver {
         }
         let has_records = !records.is_empty();
         self.commit(records, &events).await?;
-        if has_records {
-            self.status.send_replace(Arc::new(self.machine.status()));
+        let (made, took) = self.status_made;
+        if has_records && made.elapsed() >= STATUS_SHARE * took {
+            self.show_status();
         }
         for event in &events {
             self.progress.show(event);
@@ -341,7 +356,7 @@ impl Driver {
                 Effect::DeleteCheckpoint(checkpoint) => self.checkpoints.condemn(checkpoint),
                 Effect::VerifyCheckpoint(checkpoint) => self.verify(checkpoint),
                 Effect::Exit(outcome) => {
-                    self.status.send_replace(Arc::new(self.machine.status()));
+                    self.show_status();
                     return Ok(Some(outcome));
                 }
             }

@@ -285,11 +285,7 @@ fn stop_reason(reason: StopReason) -> v1::stop::Reason {
 }
 
 fn form_message(form: Form) -> v1::Form {
-    let members = form.members.iter().map(|member| v1::Member {
-        worker_id: member.worker.0.clone(),
-        advertised_host: member.host.clone(),
-        has_state: member.has_state,
-    });
+    let member = form.members.get(form.rank as usize);
     let origin = match form.origin {
         Origin::Rank(rank) => v1::form::Origin::FromRank(rank),
         Origin::Initial { weights } => v1::form::Origin::Initial(v1::Initial {
@@ -300,7 +296,10 @@ fn form_message(form: Form) -> v1::Form {
     v1::Form {
         parent: form.parent.unwrap_or(0),
         base: Some(form.base.into()),
-        members: members.collect(),
+        rank: form.rank,
+        world_size: u32::try_from(form.members.len()).unwrap_or(u32::MAX),
+        has_state: member.is_some_and(|member| member.has_state),
+        all_have_state: form.all_have_state,
         origin: Some(origin),
         best: form.best.as_ref().map(v1::Evaluation::from),
     }

@@ -12,7 +12,7 @@ pub use convert::Malformed;
 
 /// The version of the protocol that workers and the coordinator must share.
 /// Raised with every change that an older binary would misunderstand.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The largest message either side accepts, in bytes: a packed page of the
 /// longest rows that the dataset viewer serves, with room to spare.

@@ -51,7 +51,6 @@ pub(crate) async fn join(
             instance: introduction.instance.clone(),
             run_id: known.run_id.clone(),
             device: Some(introduction.device.clone()),
-            advertised_host: introduction.advertised_host.clone(),
             term: known.term,
             generation: known.generation,
             software_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -29,6 +29,10 @@ pub(super) struct Assignments {
     /// One worker per slot, so that no page is assigned twice.
     leases: BTreeMap<Slot, Lease>,
     failures: BTreeMap<Slot, Failure>,
+    /// Whether every page of the window had a row, a worker or a pause when
+    /// that was last looked at, and nothing has happened since that could change
+    /// it. With many workers, looking is too much for every event.
+    all_taken: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -50,11 +54,18 @@ impl Assignments {
     pub(super) fn clear(&mut self) {
         self.leases.clear();
         self.failures.clear();
+        self.all_taken = false;
+    }
+
+    /// The window may have moved, or a pause may be over.
+    pub(super) fn look_again(&mut self) {
+        self.all_taken = false;
     }
 
     /// Frees the pages of a worker that is gone, at no fault of the pages.
     pub(super) fn release_all_of(&mut self, worker: &WorkerId) {
         self.leases.retain(|_, lease| lease.worker != *worker);
+        self.all_taken = false;
     }
 
     /// How many pages each worker prepares.
@@ -103,7 +114,12 @@ impl Assignments {
 impl Machine {
     /// Assigns every page of the window that has neither row nor worker.
     pub(super) fn assign_pages(&mut self) {
-        if !matches!(self.run, RunState::Open) {
+        if !matches!(self.run, RunState::Open) || self.assignments.all_taken {
+            return;
+        }
+        let wanted = self.pages_wanted();
+        if wanted.is_empty() {
+            self.assignments.all_taken = true;
             return;
         }
         let outstanding = self.assignments.outstanding();
@@ -121,7 +137,7 @@ impl Machine {
             return;
         }
         let mut batches: BTreeMap<WorkerId, Vec<Assignment>> = BTreeMap::new();
-        for (slot, page) in self.pages_wanted() {
+        for (slot, page) in wanted {
             let Some(worker) = self.choose_preparer(slot, &free) else {
                 continue;
             };
@@ -362,6 +378,6 @@ impl Machine {
         self.assignments.settle(slot);
         self.persist(Record::Row(slot, row.clone()));
         self.table.insert(&self.order, slot, row.clone());
-        self.send_to_current(&Message::PageRows(vec![(slot, row)]));
+        self.send_to_current(&Message::PageRows([(slot, row)].into()));
     }
 }

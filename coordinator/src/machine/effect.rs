@@ -150,7 +150,7 @@ pub enum Message {
     /// Pages to fetch, pack and hand over.
     Prepare(Vec<Assignment>),
     /// Rows of the page table.
-    PageRows(Vec<(Slot, PageRow)>),
+    PageRows(Arc<[(Slot, PageRow)]>),
     /// Stop working for this run.
     Stop {
         /// What kind of end it is.
@@ -167,9 +167,12 @@ pub struct Form {
     pub parent: Option<u64>,
     /// Where it begins.
     pub base: Cursor,
-    /// In rank order. Every member is told of every other, so it is one list for
-    /// all of them.
+    /// In rank order; one list for all of them.
     pub members: Arc<[FormMember]>,
+    /// The receiver's place among them.
+    pub rank: u32,
+    /// Whether none of them lacks the state at `base`.
+    pub all_have_state: bool,
     /// Where the state at `base` comes from.
     pub origin: Origin,
     /// The best evaluation among durable checkpoints.
@@ -181,8 +184,6 @@ pub struct Form {
 pub struct FormMember {
     /// Its name.
     pub worker: WorkerId,
-    /// Where the others reach it.
-    pub host: String,
     /// Whether it already holds the state at the base.
     pub has_state: bool,
 }

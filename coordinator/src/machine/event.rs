@@ -114,8 +114,6 @@ pub struct Joining {
     pub name: String,
     /// Drawn when its process started.
     pub instance: String,
-    /// Where other workers reach it.
-    pub host: String,
     /// Device, precision and threads, in words.
     pub device: String,
     /// The highest term and generation that its process has seen.

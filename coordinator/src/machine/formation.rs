@@ -13,7 +13,6 @@ use crate::records::{Checkpoint, CheckpointId, KeptGeneration, WorkerId};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Candidate {
     pub(super) worker: WorkerId,
-    pub(super) host: String,
     pub(super) instance: String,
     pub(super) applied: Applied,
     /// Since when it waits.

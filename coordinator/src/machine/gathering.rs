@@ -1,9 +1,12 @@
 //! Forming a generation: of whom, when, and from which state.
 
-use ledger::{Cursor, GenerationRecord, Ordinal};
+use std::sync::Arc;
+
+use ledger::{Cursor, GenerationRecord, Ordinal, PageRow, Slot};
 
 use super::effect::{Form, FormMember, Message};
 use super::ending::RunState;
+use super::event::Millis;
 use super::formation::{
     Basis, Candidate, Others, check_enough, choose_basis, choose_members, survives,
 };
@@ -15,6 +18,9 @@ use crate::records::{KeptGeneration, Record, WorkerId};
 
 /// Rows of the page table that go into one message.
 const ROWS_PER_MESSAGE: usize = 4096;
+
+/// How often people are told of another count.
+const RECOUNT_MS: Millis = 1000;
 
 /// What keeps a generation from being formed.
 enum Obstacle {
@@ -38,13 +44,20 @@ impl Machine {
         }
     }
 
-    /// Tells what is waited for, once.
+    /// Tells what is waited for, once; where only a count has changed, which it
+    /// does as often as workers come, not more than every second.
     pub(super) fn wait_for(&mut self, reason: &str) {
         if self.waiting != reason {
             self.waiting = reason.to_owned();
-            let reason = reason.to_owned();
-            self.tell(Happening::Waiting { reason });
         }
+        let (told, at) = &self.waiting_told;
+        let recounted = without_digits(told).eq(without_digits(reason));
+        if told == reason || (recounted && self.now < at + RECOUNT_MS) {
+            return;
+        }
+        let reason = reason.to_owned();
+        self.waiting_told = (reason.clone(), self.now);
+        self.tell(Happening::Waiting { reason });
     }
 
     fn next_members(&mut self) -> Result<Vec<Candidate>, Obstacle> {
@@ -110,7 +123,6 @@ impl Machine {
             };
             Some(Candidate {
                 worker: worker.clone(),
-                host: member.host.clone(),
                 instance: member.instance.clone(),
                 applied,
                 since,
@@ -251,6 +263,7 @@ impl Machine {
         self.generations.push(kept);
         self.highest_generation = number;
         self.waiting.clear();
+        self.waiting_told.0.clear();
         self.reports.begin_at(base);
         self.refuse_waiting_checkpoints();
         self.last_size = Some(workers.len());
@@ -266,28 +279,37 @@ impl Machine {
             rolled_back,
         });
 
+        let all_have_state = has_state.iter().all(|has_state| *has_state);
         let form_members = members
             .iter()
             .zip(has_state)
             .map(|(member, has_state)| FormMember {
                 worker: member.worker.clone(),
-                host: member.host.clone(),
                 has_state,
             });
         let form = Form {
             parent,
             base,
             members: form_members.collect(),
+            rank: 0,
+            all_have_state,
             origin,
             best: self.checkpoints.best_evaluation(),
         };
-        for worker in &workers {
+        let rows = self.rows_from(base.page.ordinal);
+        for (rank, worker) in (0..).zip(&workers) {
             if let Some(member) = self.members.get_mut(worker) {
                 member.standing = Standing::Seated;
                 member.cursor = Some(base);
             }
-            self.send(worker, Message::Form(form.clone()));
-            self.send_rows(worker, base.page.ordinal);
+            let form = Form {
+                rank,
+                ..form.clone()
+            };
+            self.send(worker, Message::Form(form));
+            for rows in &rows {
+                self.send(worker, Message::PageRows(Arc::clone(rows)));
+            }
         }
     }
 
@@ -316,11 +338,20 @@ impl Machine {
 
     /// Sends a worker the rows of the page table from a place on.
     pub(super) fn send_rows(&mut self, worker: &WorkerId, first: Ordinal) {
-        let rows = self.table.rows_from(first);
-        for part in rows.chunks(ROWS_PER_MESSAGE) {
-            self.send(worker, Message::PageRows(part.to_vec()));
+        for rows in self.rows_from(first) {
+            self.send(worker, Message::PageRows(rows));
         }
     }
+
+    /// The rows of the page table from a place on, in parts that fit a message.
+    fn rows_from(&self, first: Ordinal) -> Vec<Arc<[(Slot, PageRow)]>> {
+        let rows = self.table.rows_from(first);
+        rows.chunks(ROWS_PER_MESSAGE).map(Arc::from).collect()
+    }
+}
+
+fn without_digits(text: &str) -> impl Iterator<Item = char> {
+    text.chars().filter(|letter| !letter.is_ascii_digit())
 }
 
 fn is_gone(state: SeatState) -> bool {

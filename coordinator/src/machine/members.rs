@@ -14,7 +14,6 @@ const LONGEST_NAME: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Member {
     pub(super) instance: String,
-    pub(super) host: String,
     pub(super) device: String,
     /// The open session, and the term at which it was opened.
     pub(super) session: Option<(SessionId, u64)>,

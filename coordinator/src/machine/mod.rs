@@ -110,8 +110,10 @@ pub struct Machine {
     /// Why the run cannot go on, if it cannot.
     failure: Option<String>,
     watchers: usize,
-    /// What keeps the next generation from being formed, as last told.
+    /// What keeps the next generation from being formed.
     waiting: String,
+    /// What of it was last told, and when.
+    waiting_told: (String, Millis),
     /// Why the next generation is formed, once it can be.
     next_reason: String,
     /// Since when the machine exists.
@@ -158,6 +160,7 @@ impl Machine {
             failure: None,
             watchers: 0,
             waiting: String::new(),
+            waiting_told: (String::new(), now),
             next_reason,
             started: now,
             now,
@@ -206,7 +209,11 @@ impl Machine {
             Event::ShutdownAsked => self.on_shutdown_asked(),
             Event::Tick => self.on_tick(),
         }
-        if !is_small_talk || self.reports.reported().step != reported {
+        let stepped = self.reports.reported().step != reported;
+        if stepped {
+            self.assignments.look_again();
+        }
+        if !is_small_talk || stepped {
             self.settle();
         }
         std::mem::take(&mut self.effects)
@@ -248,6 +255,7 @@ impl Machine {
         self.expire_missing_reports();
         self.readmit_workers();
         self.expire_page_leases();
+        self.assignments.look_again();
     }
 
     /// What follows from any change: a generation, assignments, the end.

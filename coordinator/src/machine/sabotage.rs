@@ -7,6 +7,10 @@
 use super::settings::Settings;
 
 /// A rule that a machine stops keeping.
+#[cfg_attr(
+    not(feature = "sabotage"),
+    expect(unreachable_pub, reason = "exported with the feature")
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sabotage {
     /// The next generation waits neither for a member of the last one to leave

@@ -30,7 +30,6 @@ impl Machine {
         });
         let member = Member {
             instance: joining.instance,
-            host: joining.host,
             device: joining.device,
             session: None,
             last_heard: self.now,

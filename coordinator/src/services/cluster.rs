@@ -43,7 +43,6 @@ impl Cluster for Shared {
         let joining = Joining {
             name: join.name,
             instance: join.instance,
-            host: join.advertised_host,
             device: format!("{} {} x{}", device.name, device.precision, device.threads),
             world: World {
                 term: join.term,

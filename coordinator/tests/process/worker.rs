@@ -78,7 +78,6 @@ pub(crate) fn join_request(name: &str) -> v1::JoinRequest {
         protocol_version: proto::PROTOCOL_VERSION,
         name: name.to_owned(),
         instance: format!("{name}'s process"),
-        advertised_host: "127.0.0.1".to_owned(),
         software_version: "test".to_owned(),
         ..Default::default()
     }
@@ -250,19 +249,15 @@ impl FakeWorker {
             }
             Directive::Form(form) => {
                 self.context.generation = generation;
-                let name = &self.context.worker_id;
-                let mut members = form.members.iter();
                 self.generation = Some(Generation {
                     cursor: form.base.unwrap().try_into().unwrap(),
-                    rank: members
-                        .position(|member| member.worker_id == *name)
-                        .unwrap(),
+                    rank: form.rank as usize,
                     met: false,
                     finished: false,
                     last_loss: 0.0,
                 });
                 self.rows.clear();
-                if form.members[0].worker_id == *name {
+                if form.rank == 0 {
                     let address = "127.0.0.1:1".to_owned();
                     self.say(Body::StoreListening(v1::StoreListening { address }))
                         .await;

@@ -78,7 +78,6 @@ pub(super) struct World {
     pub(super) generation: u64,
     pub(super) rank: u32,
     pub(super) size: NonZeroU32,
-    pub(super) members: Vec<String>,
     pub(super) group: Group,
     pub(super) reducer: Reducer,
     /// Cancelled when the generation is over.
@@ -223,21 +222,12 @@ impl Trainer {
         abort: &AbortHandle,
         cancelled: &CancellationToken,
     ) -> Result<World, Broken> {
-        let members: Vec<String> = form
-            .members
-            .iter()
-            .map(|member| member.worker_id.clone())
-            .collect();
-        let at = members
-            .iter()
-            .position(|member| member == self.identity.worker_id());
-        let (Some(rank), Ok(world)) = (at, u32::try_from(members.len())) else {
+        let (rank, world) = (form.rank, form.world_size);
+        if rank >= world {
             return Err(Broken::Protocol(format!(
-                "the new generation's members are {}, without this worker",
-                members.join(", ")
+                "this worker is given rank {rank} of a generation of {world}"
             )));
-        };
-        let rank = rank as u32;
+        }
         let size = NonZeroU32::new(world).unwrap_or(NonZeroU32::MIN);
         if rank == 0 {
             // Before anyone waits in a collective.
@@ -299,7 +289,6 @@ impl Trainer {
             generation,
             rank,
             size,
-            members,
             group,
             reducer,
             cancelled: cancelled.clone(),

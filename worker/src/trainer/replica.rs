@@ -219,11 +219,10 @@ impl Trainer {
             Some(Origin::FromRank(rank)) => rank as usize,
             _ => 0,
         };
-        if world.size.get() > 1 && form.members.iter().any(|member| !member.has_state) {
+        if world.size.get() > 1 && !form.all_have_state {
             let started = std::time::Instant::now();
             let rank = world.rank as usize;
-            let holds = form.members.get(rank).is_some_and(|m| m.has_state);
-            if rank != root && !holds {
+            if rank != root && !form.has_state {
                 // Half overwritten is nothing to claim: aborted on the way, this
                 // worker has no state.
                 replica.applied = None;
@@ -250,6 +249,17 @@ impl Trainer {
         self.compare_weights(world, replica)
     }
 
+    /// The workers' names, by rank.
+    fn names(&self, world: &World) -> Result<Vec<String>, Broken> {
+        let own = Tensor::from_slice(&padded(self.identity.worker_id()));
+        let all = world.group.all_gather(&own.to_device(self.device))?;
+        let name = |tensor: &Tensor| {
+            let bytes = Vec::<u8>::try_from(&tensor.to_device(Device::Cpu));
+            Ok(unpadded(&bytes.map_err(ModelError::from)?))
+        };
+        all.iter().map(name).collect()
+    }
+
     /// Compares a digest of the weights over all ranks; a rank that differs
     /// from most others is named.
     pub(super) fn compare_weights(&self, world: &World, replica: &Replica) -> Result<(), Broken> {
@@ -265,17 +275,34 @@ impl Trainer {
         match odd_ones(&digests) {
             odd if odd.is_empty() => Ok(()),
             odd => {
-                let names: Vec<&str> = odd
-                    .iter()
-                    .map(|rank| world.members[*rank].as_str())
-                    .collect();
+                // All ranks have found the same, so all of them are here.
+                let names = self.names(world)?;
+                let odd: Vec<&str> = odd.iter().map(|rank| names[*rank].as_str()).collect();
                 Err(Broken::Protocol(format!(
                     "the weights of {} differ from the other workers'",
-                    names.join(" and ")
+                    odd.join(" and ")
                 )))
             }
         }
     }
+}
+
+/// Bytes for a worker's name, padded with zeros: the coordinator gives none that
+/// is longer.
+const NAME_BYTES: usize = 80;
+
+fn padded(name: &str) -> [u8; NAME_BYTES] {
+    let mut bytes = [0; NAME_BYTES];
+    for (to, from) in bytes.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    bytes
+}
+
+fn unpadded(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0);
+    let name = &bytes[..end.unwrap_or(bytes.len())];
+    String::from_utf8_lossy(name).into_owned()
 }
 
 /// The ranks whose digest is not the commonest; of equally common ones, the
@@ -294,6 +321,17 @@ fn odd_ones(digests: &[Vec<i64>]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_any_allowed_length_travel_whole() {
+        for name in [
+            "a".to_owned(),
+            "gpu-box_7.example:0".to_owned(),
+            "w".repeat(NAME_BYTES),
+        ] {
+            assert_eq!(unpadded(&padded(&name)), name);
+        }
+    }
 
     #[test]
     fn the_rank_with_other_weights_is_named() {

@@ -15,6 +15,10 @@ impl Sim {
         let worker = &self.workers[index];
         if let Some(session) = worker.session {
             let world = worker.world;
+            if matches!(message, FromWorker::Drain { .. }) {
+                // Its pages are others' from here on.
+                self.assigned.retain(|_, (holder, _)| *holder != session);
+            }
             self.event(Event::Said {
                 session,
                 world,
@@ -39,7 +43,6 @@ impl Sim {
         let joining = Joining {
             name: worker.name.0.clone(),
             instance: worker.instance.to_string(),
-            host: "host".to_owned(),
             device: "cpu".to_owned(),
             world: worker.world,
         };
@@ -173,7 +176,7 @@ impl Sim {
                     number: world.generation,
                     cursor: form.base,
                     weights,
-                    serves: form.members[0].worker == worker.name,
+                    serves: form.rank == 0,
                     met: false,
                 });
                 worker.unacknowledged.clear();
@@ -196,7 +199,7 @@ impl Sim {
                 }
             }
             Message::Prepare(assignments) => worker.work.extend(assignments),
-            Message::PageRows(rows) => worker.rows.extend(rows),
+            Message::PageRows(rows) => worker.rows.extend(rows.iter().cloned()),
             Message::Stop { reason, .. } => {
                 worker.stopped = Some(reason);
                 worker.seat = None;

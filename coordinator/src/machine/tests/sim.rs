@@ -44,7 +44,7 @@ pub(super) struct Sim {
     /// Checkpoints whose files the machine wants to be looked at.
     pub(super) to_verify: Vec<CheckpointId>,
     /// Who was last assigned a page, and until when it is theirs.
-    assigned: BTreeMap<Slot, (SessionId, Millis)>,
+    pub(super) assigned: BTreeMap<Slot, (SessionId, Millis)>,
     next_number: u64,
 }
 
@@ -241,7 +241,7 @@ impl Sim {
     fn deliver_later(&mut self, session: SessionId, world: World, message: Message) {
         match &message {
             Message::PageRows(rows) => {
-                for (slot, row) in rows {
+                for (slot, row) in rows.iter() {
                     let durable = self.durable.rows.get(slot);
                     assert_eq!(durable, Some(row), "a row is durable before it is sent");
                 }

@@ -17,15 +17,13 @@ use crate::weights::Weights;
 impl Sim {
     pub(super) fn enter(&mut self, index: usize, generation: u64, base: Cursor, form: v1::Form) {
         self.tell(index, Input::Entered { generation });
-        let name = self.workers[index].name.clone();
-        let rank = form.members.iter().position(|m| m.worker_id == name);
+        let (rank, size) = (form.rank as usize, form.world_size as usize);
         let process = &mut self.workers[index].process;
         let membership = process.membership.as_ref();
         let is_over = membership.is_none_or(|m| m.is_over(generation));
-        let Some(rank) = rank.filter(|_| !is_over) else {
+        if is_over {
             return self.left(index, generation, "");
-        };
-        let size = form.members.len();
+        }
         process.has_finished = false;
         process.trainer = Trainer::In(Box::new(Seat {
             generation,
@@ -119,11 +117,7 @@ impl Sim {
             Some(v1::form::Origin::FromRank(rank)) => rank as usize,
             _ => 0,
         };
-        let has_state = seat
-            .form
-            .members
-            .get(seat.rank)
-            .is_some_and(|m| m.has_state);
+        let has_state = seat.form.has_state;
         let is_root = seat.rank == root;
         let mut brought = Contribution::of(Purpose::State);
         let process = &mut self.workers[index].process;

@@ -34,7 +34,6 @@ impl Sim {
         let joining = Joining {
             name: self.workers[index].name.clone(),
             instance: life.to_string(),
-            host: "host".to_owned(),
             device: "cpu".to_owned(),
             world: World {
                 term: known.term,

@@ -64,6 +64,7 @@ pub(crate) struct Worker {
     run: Arc<SharedRun>,
     outgoing: mpsc::Sender<v1::WorkerMessage>,
     incoming: Streaming<v1::CoordinatorMessage>,
+    rank: Option<u32>,
     cursor: Option<v1::Cursor>,
     /// Since when its generation steps, and how many steps it has reported.
     running: Option<Instant>,
@@ -88,7 +89,6 @@ impl Worker {
             protocol_version: proto::PROTOCOL_VERSION,
             name: format!("worker-{index:05}"),
             instance: format!("instance-{index:05}"),
-            advertised_host: "127.0.0.1".to_owned(),
             software_version: env!("CARGO_PKG_VERSION").to_owned(),
             device: Some(v1::Device {
                 name: "cuda:0".to_owned(),
@@ -112,6 +112,7 @@ impl Worker {
             run,
             outgoing,
             incoming: session.into_inner(),
+            rank: None,
             cursor: None,
             running: None,
             steps_reported: 0,
@@ -151,6 +152,10 @@ impl Worker {
                         Err(status) => Err(status.into()),
                     };
                     if let Err(error) = obeyed {
+                        // Whoever has measured enough leaves, and the others hear.
+                        if *phase.borrow() == Phase::Over {
+                            return self.counted;
+                        }
                         tracing::warn!("worker {} is out: {error:#}", self.context.worker_id);
                         self.counted.lost += 1;
                         return self.counted;
@@ -223,8 +228,8 @@ impl Worker {
             Directive::Ack(ack) => self.hear(&ack),
             Directive::Form(form) => {
                 self.context.generation = context.generation;
-                let first = form.members.first().context("a generation of nobody")?;
-                if first.worker_id == self.context.worker_id {
+                self.rank = Some(form.rank);
+                if form.rank == 0 {
                     let base = form.base.context("a generation without a base")?;
                     let base = base.try_into()?;
                     self.run.begin(&self.config, context.generation, base)?;
@@ -243,18 +248,13 @@ impl Worker {
                 }
             }
             // Everyone gets them; one of them plans for all.
-            Directive::PageRows(rows) if self.is_first() => self.run.add_rows(rows.rows)?,
+            Directive::PageRows(rows) if self.rank == Some(0) => self.run.add_rows(rows.rows)?,
             Directive::PageRows(_) => {}
             Directive::Abort(abort) => anyhow::bail!("told to abort: {}", abort.reason),
             Directive::Pause(pause) => anyhow::bail!("told to leave: {}", pause.reason),
             Directive::Stop(stop) => anyhow::bail!("told to stop: {}", stop.message),
         }
         Ok(())
-    }
-
-    /// Workers rank by name.
-    fn is_first(&self) -> bool {
-        self.context.worker_id.ends_with("-00000")
     }
 
     fn hear(&mut self, ack: &v1::Ack) {
