@@ -233,19 +233,19 @@ impl Driver {
                     if count == 0 {
                         return Ok(Outcome::Stopped);
                     }
-                    for input in inputs.drain(..) {
-                        effects.extend(self.take(input));
-                    }
+                    let events: Vec<Event> =
+                        inputs.drain(..).map(|input| self.expect(input)).collect();
+                    effects = self.apply(events);
                 }
                 changed = self.watchers.changed() => {
                     if changed.is_ok() {
                         let watchers = *self.watchers.borrow_and_update();
-                        effects.extend(self.apply(Event::Watching { watchers }));
+                        effects = self.apply([Event::Watching { watchers }]);
                     }
                 }
                 _ = ticker.tick() => {
                     ticks += 1;
-                    effects.extend(self.apply(Event::Tick));
+                    effects = self.apply([Event::Tick]);
                     if ticks % TICKS_PER_SWEEP == 0 {
                         self.sweep();
                     }
@@ -264,29 +264,31 @@ impl Driver {
         self.status_made = (Instant::now(), began.elapsed());
     }
 
-    fn take(&mut self, input: Input) -> Vec<Effect> {
+    /// Keeps whom an input has to be answered to, and says what it means to the
+    /// machine.
+    fn expect(&mut self, input: Input) -> Event {
         match input {
             Input::Event(event) => {
                 if let Event::SessionClosed { session } = &event {
                     self.sessions.remove(session);
                 }
-                self.apply(event)
+                event
             }
             Input::Call(request, event, answer) => {
                 self.calls.insert(request, answer);
-                self.apply(event)
+                event
             }
             Input::OpenSession(session, worker, outbound) => {
                 self.sessions.insert(session, outbound);
-                self.apply(Event::SessionOpened { session, worker })
+                Event::SessionOpened { session, worker }
             }
         }
     }
 
-    fn apply(&mut self, event: Event) -> Vec<Effect> {
+    fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         let elapsed = self.started.elapsed().as_millis();
         let now = Millis::try_from(elapsed).unwrap_or(Millis::MAX);
-        self.machine.apply(now, event)
+        self.machine.apply_all(now, events)
     }
 
     /// Carries out effects in order, except that all records and events are
@@ -363,7 +365,7 @@ impl Driver {
         }
         for session in cut_off {
             self.sessions.remove(&session);
-            let effects = self.apply(Event::SessionClosed { session });
+            let effects = self.apply([Event::SessionClosed { session }]);
             if let Some(outcome) = Box::pin(self.carry_out(effects)).await? {
                 return Ok(Some(outcome));
             }

@@ -19,6 +19,9 @@ const STEPS_AHEAD: f64 = 3.0;
 /// Bounds on how many pages that may be.
 const FEWEST_PAGES_AHEAD: usize = 4;
 const MOST_PAGES_AHEAD: usize = 2048;
+/// Pages that only keep idle workers busy are not prepared further ahead than so
+/// many steps: of large pages, or with many workers, they would last for hours.
+const MOST_STEPS_AHEAD: f64 = 50.0;
 /// The first pause after a page could not be prepared, doubled each time.
 const FIRST_BACK_OFF_MS: Millis = 500;
 const LONGEST_BACK_OFF_MS: Millis = 60_000;
@@ -186,8 +189,8 @@ impl Machine {
         let seconds_ahead = self.settings.rows_ahead_ms as f64 / 1000.0;
         let speed = self.reports.sequences_per_second().unwrap_or(0.0);
         let wanted_sequences = (STEPS_AHEAD * batch).max(speed * seconds_ahead);
+        let most_sequences = wanted_sequences.max(MOST_STEPS_AHEAD * batch);
         let busy_pages = self.settings.workers.get() as usize * self.settings.pages_per_worker;
-        let fewest_pages = busy_pages.clamp(FEWEST_PAGES_AHEAD, MOST_PAGES_AHEAD);
         let pages_per_epoch = self.order.config().pages_per_epoch;
         let run_end = match self.settings.epochs {
             Some(epochs) => epochs.saturating_mul(pages_per_epoch),
@@ -200,7 +203,9 @@ impl Machine {
         let mut pages = 0;
         while end < run_end
             && pages < MOST_PAGES_AHEAD
-            && (pages < fewest_pages || sequences < wanted_sequences)
+            && (pages < FEWEST_PAGES_AHEAD
+                || sequences < wanted_sequences
+                || (pages < busy_pages && sequences < most_sequences))
         {
             let row = self.table.row(Slot::Training(Ordinal(end)));
             let holds = row.map_or(mean_page, |row| f64::from(row.sequences()));

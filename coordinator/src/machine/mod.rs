@@ -177,10 +177,35 @@ impl Machine {
 
     /// Takes in one event and decides what to do. `now` never goes back.
     pub fn apply(&mut self, now: Millis, event: Event) -> Vec<Effect> {
+        self.apply_all(now, [event])
+    }
+
+    /// Takes in events that came together, in order, and then decides what to do
+    /// about all of them. `now` never goes back.
+    pub fn apply_all(
+        &mut self,
+        now: Millis,
+        events: impl IntoIterator<Item = Event>,
+    ) -> Vec<Effect> {
         debug_assert!(now >= self.now, "the clock went back");
         self.now = now;
         let reported = self.reports.reported().step;
-        let is_small_talk = self.is_small_talk(&event);
+        let mut is_small_talk = true;
+        for event in events {
+            is_small_talk &= self.is_small_talk(&event);
+            self.take_in(event);
+        }
+        let stepped = self.reports.reported().step != reported;
+        if stepped {
+            self.assignments.look_again();
+        }
+        if !is_small_talk || stepped {
+            self.settle();
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    fn take_in(&mut self, event: Event) {
         match event {
             Event::Join { request, joining } => self.on_join(request, joining),
             Event::SessionOpened { session, worker } => self.on_session_opened(session, &worker),
@@ -209,14 +234,6 @@ impl Machine {
             Event::ShutdownAsked => self.on_shutdown_asked(),
             Event::Tick => self.on_tick(),
         }
-        let stepped = self.reports.reported().step != reported;
-        if stepped {
-            self.assignments.look_again();
-        }
-        if !is_small_talk || stepped {
-            self.settle();
-        }
-        std::mem::take(&mut self.effects)
     }
 
     /// Whether an event is one of those that members of a generation send all

@@ -36,22 +36,19 @@ impl Sim {
             return;
         }
         let now = self.coordinators[index].host.clock(self.now);
-        let mut effects = Vec::new();
+        let mut events = Vec::new();
         while let Some(leading) = &mut self.coordinators[index].leading
             && let Some(told) = leading.waiting.pop_front()
         {
-            let event = match told {
-                Told::Event(event) => event,
-                Told::Call(caller, call) => match self.call_event(index, caller, call) {
-                    Some(event) => event,
-                    None => continue,
-                },
-            };
-            if let Some(leading) = &mut self.coordinators[index].leading {
-                effects.extend(leading.machine.apply(now, event));
+            match told {
+                Told::Event(event) => events.push(event),
+                Told::Call(caller, call) => events.extend(self.call_event(index, caller, call)),
             }
         }
-        self.carry_out(index, effects);
+        if let Some(leading) = &mut self.coordinators[index].leading {
+            let effects = leading.machine.apply_all(now, events);
+            self.carry_out(index, effects);
+        }
     }
 
     /// Records first and together, then the rest: as the driver does it.
