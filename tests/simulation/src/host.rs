@@ -124,6 +124,7 @@ impl Sim {
             }
             Fault::StopCoordinator { gone } => {
                 self.ask_to_stop();
+                self.stop_ends = self.now + gone + 2000;
                 for node in self.nodes() {
                     self.after(gone + 2000, Do::Boot(node));
                 }

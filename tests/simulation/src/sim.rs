@@ -72,6 +72,8 @@ pub(crate) struct Sim {
     pub(crate) order: Order,
     /// True milliseconds, which no machine's clock shows exactly.
     pub(crate) now: u64,
+    /// Until when the coordinator that was told to stop is meant to be away.
+    pub(crate) stop_ends: u64,
     pub(crate) dice: Dice,
     queue: BinaryHeap<Reverse<Scheduled>>,
     numbers: u64,
@@ -104,6 +106,7 @@ impl Sim {
         let mut sim = Sim {
             order: config.order(),
             now: 0,
+            stop_ends: 0,
             queue: BinaryHeap::new(),
             numbers: 0,
             quiet_since: quiet.unwrap_or(0),

@@ -61,7 +61,7 @@ noticed! {
     counting_the_lease_from_the_answer:
         Membership::LeaseFromAnswer, 2000, [LeaseKept, OneLiveGeneration];
     accepting_lower_terms:
-        Membership::AcceptLowerTerms, 2000, [OlderRefused];
+        Membership::AcceptLowerTerms, 20_000, [OlderRefused, MembersTold];
     accepting_lower_generations:
         Membership::AcceptLowerGenerations, 2000, [OlderRefused];
     not_saying_again_what_nobody_acknowledged:

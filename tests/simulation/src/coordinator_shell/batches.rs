@@ -167,11 +167,11 @@ impl Sim {
             self.broken(Rule::Progress, || format!("the run failed: {reason}"));
         }
         self.kill(node);
+        let mut delay = self.dice.within(200..600);
         if *outcome == Outcome::Stopped && self.config.coordinators == 1 {
-            return;
+            // Whoever told it to stop starts it again, however long it took.
+            delay = delay.max(self.stop_ends.saturating_sub(self.now));
         }
-        // A standby again.
-        let delay = self.dice.within(200..600);
         self.after(delay, Do::Boot(node));
     }
 }
