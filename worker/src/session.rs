@@ -72,6 +72,12 @@ pub(crate) enum Ended {
     Stopped(v1::stop::Reason, String),
     /// This side closed it, having nothing left to say.
     Closed,
+    /// Another process has this worker's name by now, so that this one is given
+    /// another: whatever it knows is of a member that it no longer is.
+    Replaced {
+        /// The name that it would have now.
+        new_name: String,
+    },
 }
 
 /// Everything the conversation touches.
@@ -100,6 +106,10 @@ impl Session {
                 tokio::select! {
                     joined = joining => {
                         let context = joined?.context.unwrap_or_default();
+                        if context.worker_id != self.identity.worker_id() {
+                            let new_name = context.worker_id;
+                            return Ok(Ended::Replaced { new_name });
+                        }
                         self.tell(Input::Joined { term: context.term });
                     }
                     () = lease_end(&self.control) => {

@@ -304,6 +304,15 @@ impl Joined {
         let trained = trainer_ended.await.context("the training thread died")?;
         match ended? {
             Ended::Closed => finish(trained),
+            Ended::Replaced { new_name } => {
+                finish(trained)?;
+                Err(Failure::new(
+                    Exit::Restart,
+                    anyhow::anyhow!(
+                        "another process works under this worker's name; started again, this one                          would be {new_name}. Give every worker a --name of its own"
+                    ),
+                ))
+            }
             Ended::Stopped(reason, message) => {
                 finish(trained)?;
                 stopped(reason, message)

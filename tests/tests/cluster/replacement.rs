@@ -1,8 +1,11 @@
 //! A worker that dies is replaced, and the run is the one that it would have
 //! been.
 
-use cluster_tests::{Run, TestCluster};
-use local_cluster::Step;
+use cluster_tests::{LIMIT, Run, TestCluster};
+use local_cluster::{Signal, Step, wait_until};
+
+/// The exit code by which a worker asks to be started again.
+const RESTART: i32 = 75;
 
 fn run(cluster: &TestCluster) -> Run {
     Run {
@@ -48,4 +51,39 @@ fn a_killed_worker_costs_no_sequence_and_changes_no_loss() {
             "step {step}: {with} with deaths, {without} without"
         );
     }
+}
+
+#[test]
+fn a_worker_whose_name_another_took_meanwhile_asks_to_be_started_again() {
+    let mut cluster = TestCluster::new();
+    let run = Run {
+        epochs: -1,
+        more: ["--heartbeat-ms=400", "--lease-ms=2000"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..Run::of(&cluster.text()).with_workers(2)
+    };
+    cluster.start(&run);
+    cluster.wait_for_steps(3);
+    let second = |cluster: &mut TestCluster, signal| {
+        let mut workers = cluster.workers().iter_mut();
+        let first_of_its_name = workers.find(|worker| worker.name() == "worker-2");
+        first_of_its_name.unwrap().signal(signal).unwrap();
+    };
+    second(&mut cluster, Signal::STOP);
+    cluster.wait_for_members(&["worker-1"]);
+    cluster.start_one_worker(2, &[]);
+    cluster.wait_for_members(&["worker-1", "worker-2"]);
+
+    second(&mut cluster, Signal::CONT);
+    let status = wait_until("the first worker-2 to give up", LIMIT, || {
+        let mut workers = cluster.workers().iter_mut();
+        let first_of_its_name = workers.find(|worker| worker.name() == "worker-2");
+        first_of_its_name.unwrap().ended()
+    });
+    assert_eq!(status.unwrap().code(), Some(RESTART));
+    // Nobody else noticed.
+    assert_eq!(cluster.members(), ["worker-1", "worker-2"]);
+    cluster.stop(LIMIT).unwrap();
+    cluster.audited_steps();
 }

@@ -115,7 +115,11 @@ impl Joiner {
         };
         let workers = status["workers"].as_array();
         let mut workers = workers.into_iter().flatten();
-        workers.any(|worker| worker["worker_id"] == JOINER && worker["phase"] != "starting")
+        let not_yet = ["starting", "away"];
+        workers.any(|worker| {
+            let phase = worker["phase"].as_str().unwrap_or_default();
+            worker["worker_id"] == JOINER && !not_yet.contains(&phase)
+        })
     }
 
     fn wait_for<T>(

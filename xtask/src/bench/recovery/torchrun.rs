@@ -154,11 +154,23 @@ impl Torchrun {
     pub(super) fn measure(mut self, failures: usize, dice: &mut Dice) -> anyhow::Result<Measured> {
         let mut lines = Lines::of("torchrun", &mut self.command)?;
         let mut ranks = Ranks::default();
+        let measured = self.disturb(failures, dice, &mut lines, &mut ranks);
+        end(lines, &ranks);
+        measured
+    }
+
+    fn disturb(
+        &self,
+        failures: usize,
+        dice: &mut Dice,
+        lines: &mut Lines,
+        ranks: &mut Ranks,
+    ) -> anyhow::Result<Measured> {
         let mut progress = Progress::start("torchrun starts its ranks");
         let (mut recoveries, mut steps_lost, mut seconds) = (Vec::new(), 0, Vec::new());
         for failure in 1..=failures {
             let calm = CALM + dice.below(u64::from(self.checkpoint_every));
-            self.wait(&mut lines, &mut ranks, |ranks| {
+            self.wait(lines, ranks, |ranks| {
                 ranks.steps.len() as u64 > calm && ranks.pids.len() >= self.workers as usize
             })?;
             let pairs = ranks.steps.windows(2).skip(3);
@@ -169,7 +181,7 @@ impl Torchrun {
             let pid = Pid::from_raw(victim.1).context("a process id is not 0")?;
             let killed = Instant::now();
             kill_process(pid, Signal::KILL)?;
-            self.wait(&mut lines, &mut ranks, |ranks| {
+            self.wait(lines, ranks, |ranks| {
                 ranks.restart > restart && !ranks.steps.is_empty()
             })?;
             let (step, at) = ranks.steps[0];
@@ -186,7 +198,7 @@ impl Torchrun {
         progress.finish("stopping torchrun");
         let recovery = Figures::of(recoveries).context("at least one rank was killed")?;
         Ok(Measured {
-            torch: self.torch,
+            torch: self.torch.clone(),
             recovery,
             steps_lost,
             checkpoint_every: self.checkpoint_every,
@@ -221,6 +233,26 @@ impl Torchrun {
             }
         }
         Ok(())
+    }
+}
+
+/// Ends torchrun, which ends its ranks: they are sessions of their own, and
+/// would outlive it if it were only killed.
+fn end(mut lines: Lines, ranks: &Ranks) {
+    let torchrun = i32::try_from(lines.id()).ok().and_then(Pid::from_raw);
+    // Both kinds of killing fail only when there is nobody left to kill.
+    if let Some(pid) = torchrun {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+    let asked = Instant::now();
+    while lines.next_line() != Next::Ended {
+        if asked.elapsed() >= PATIENCE {
+            for pid in ranks.pids.iter().filter_map(|(_, pid)| Pid::from_raw(*pid)) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
