@@ -309,7 +309,8 @@ impl Joined {
                 Err(Failure::new(
                     Exit::Restart,
                     anyhow::anyhow!(
-                        "another process works under this worker's name; started again, this one                          would be {new_name}. Give every worker a --name of its own"
+                        "another process works under this worker's name; started again, this one \
+                         would be {new_name}. Give every worker a --name of its own"
                     ),
                 ))
             }

@@ -2,7 +2,7 @@
 //! been.
 
 use cluster_tests::{LIMIT, Run, TestCluster};
-use local_cluster::{Signal, Step, wait_until};
+use local_cluster::{Error, Process, Signal, Step, wait_until};
 
 /// The exit code by which a worker asks to be started again.
 const RESTART: i32 = 75;
@@ -67,23 +67,35 @@ fn a_worker_whose_name_another_took_meanwhile_asks_to_be_started_again() {
     cluster.wait_for_steps(3);
     let second = |cluster: &mut TestCluster, signal| {
         let mut workers = cluster.workers().iter_mut();
-        let first_of_its_name = workers.find(|worker| worker.name() == "worker-2");
-        first_of_its_name.unwrap().signal(signal).unwrap();
+        let second = workers.find(|worker| worker.name() == "worker-2");
+        second.unwrap().signal(signal).unwrap();
     };
     second(&mut cluster, Signal::STOP);
     cluster.wait_for_members(&["worker-1"]);
-    cluster.start_one_worker(2, &[]);
+    let mut command = cluster.command("worker");
+    command
+        .args(["--name=worker-2", "--device=cpu", "--threads=1"])
+        .args(["--precision=fp32", "--advertise=127.0.0.1"])
+        .args(["--coordinator", cluster.address()])
+        .arg("--cache-dir")
+        .arg(cluster.file("namesake-cache"));
+    let mut namesake = Process::start("namesake", &mut command, cluster.folder()).unwrap();
     cluster.wait_for_members(&["worker-1", "worker-2"]);
 
     second(&mut cluster, Signal::CONT);
     let status = wait_until("the first worker-2 to give up", LIMIT, || {
         let mut workers = cluster.workers().iter_mut();
-        let first_of_its_name = workers.find(|worker| worker.name() == "worker-2");
-        first_of_its_name.unwrap().ended()
+        workers.find(|w| w.name() == "worker-2").unwrap().ended()
     });
     assert_eq!(status.unwrap().code(), Some(RESTART));
     // Nobody else noticed.
     assert_eq!(cluster.members(), ["worker-1", "worker-2"]);
-    cluster.stop(LIMIT).unwrap();
+    namesake.expect_running().unwrap();
+    let stopped = cluster.stop(LIMIT);
+    assert!(
+        matches!(&stopped, Err(Error::Ended { name, .. }) if name == "worker-2"),
+        "{stopped:?}"
+    );
+    assert!(namesake.wait(LIMIT).unwrap().success());
     cluster.audited_steps();
 }
