@@ -2,7 +2,8 @@
 //!
 //! Several workers may use one `--cache-dir`, and a killed one removes nothing.
 //! So each folder is locked by the process that made it: one whose lock is free
-//! was left behind.
+//! was left behind. Such a lock is seen on its own machine alone, so a folder's
+//! name begins with the machine's.
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -10,11 +11,12 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-const PREFIX: &str = "restore-";
-
 /// Where such folders are made.
 #[derive(Clone, Debug)]
-pub(crate) struct Scratch(PathBuf);
+pub(crate) struct Scratch {
+    parent: PathBuf,
+    prefix: String,
+}
 
 /// A folder that is removed when this is dropped.
 #[derive(Debug)]
@@ -27,13 +29,15 @@ impl Scratch {
     /// Makes folders in `parent`, which exists, and removes what earlier
     /// processes left there.
     pub(crate) fn new(parent: PathBuf) -> Scratch {
-        if let Err(error) = remove_abandoned(&parent) {
+        let machine = rustix::system::uname();
+        let prefix = format!("restore-{}-", machine.nodename().to_string_lossy());
+        if let Err(error) = remove_abandoned(&parent, &prefix) {
             tracing::warn!(
                 "{}: cannot look for what was left behind: {error}",
                 parent.display()
             );
         }
-        Scratch(parent)
+        Scratch { parent, prefix }
     }
 
     /// A new, empty folder.
@@ -43,8 +47,8 @@ impl Scratch {
     pub(crate) fn folder(&self) -> io::Result<ScratchFolder> {
         loop {
             let folder = tempfile::Builder::new()
-                .prefix(PREFIX)
-                .tempdir_in(&self.0)?;
+                .prefix(&self.prefix)
+                .tempdir_in(&self.parent)?;
             // Before it is locked, another worker may take it for abandoned.
             let lock = match File::open(folder.path()) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -67,11 +71,11 @@ impl ScratchFolder {
     }
 }
 
-fn remove_abandoned(parent: &Path) -> io::Result<()> {
+fn remove_abandoned(parent: &Path, prefix: &str) -> io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let name = entry.file_name();
-        if !name.to_string_lossy().starts_with(PREFIX) || !entry.file_type()?.is_dir() {
+        if !name.to_string_lossy().starts_with(prefix) || !entry.file_type()?.is_dir() {
             continue;
         }
         let path = entry.path();
@@ -103,11 +107,14 @@ mod tests {
     #[test]
     fn what_was_left_behind_is_removed_and_what_is_in_use_is_not() {
         let parent = tempfile::tempdir().unwrap();
-        let left = parent.path().join("restore-left");
+        let scratch = Scratch::new(parent.path().to_owned());
+        let left = parent.path().join(format!("{}left", scratch.prefix));
         fs::create_dir_all(left.join("model")).unwrap();
         fs::write(left.join("model/model.safetensors"), "half").unwrap();
-        let other = parent.path().join("pages");
-        fs::create_dir(&other).unwrap();
+        let others = ["pages", "restore-elsewhere-1"].map(|name| parent.path().join(name));
+        for other in &others {
+            fs::create_dir(other).unwrap();
+        }
 
         let scratch = Scratch::new(parent.path().to_owned());
         assert!(!left.exists());
@@ -117,7 +124,7 @@ mod tests {
 
         Scratch::new(parent.path().to_owned());
         assert!(path.join("file").exists());
-        assert!(other.exists());
+        assert!(others.iter().all(|other| other.exists()));
         drop(folder);
         assert!(!path.exists());
     }

@@ -13,7 +13,7 @@ pub enum Notice {
         version: String,
         /// The run.
         run_id: String,
-        /// Where it listens.
+        /// Where it is reached.
         address: String,
         /// Steps that are durable; `None` if it begins the run.
         resumed_at: Option<u64>,
@@ -26,7 +26,7 @@ pub enum Notice {
         version: String,
         /// The run.
         run_id: String,
-        /// Where it listens.
+        /// Where it is reached.
         address: String,
         /// Where the coordinator before it was reached.
         former: String,

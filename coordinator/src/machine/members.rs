@@ -17,6 +17,8 @@ pub(super) struct Member {
     pub(super) device: String,
     /// The open session, and the term at which it was opened.
     pub(super) session: Option<(SessionId, u64)>,
+    /// Whether it has opened one since it joined.
+    pub(super) has_connected: bool,
     pub(super) last_heard: Millis,
     pub(super) standing: Standing,
     pub(super) activity: Activity,
@@ -95,11 +97,16 @@ impl Members {
     }
 
     /// The name that a joining worker gets: the one it asks for, or that with
-    /// a number if a connected worker of another process has it.
-    pub(super) fn name_for(&self, wanted: &str, instance: &str) -> WorkerId {
+    /// a number if a worker of another process has it, which is connected, or has
+    /// joined since `horizon` and is about to be.
+    pub(super) fn name_for(&self, wanted: &str, instance: &str, horizon: Millis) -> WorkerId {
+        let is_away = |member: &Member| {
+            let is_about_to_connect = !member.has_connected && member.last_heard >= horizon;
+            member.session.is_none() && !is_about_to_connect
+        };
         let free = |name: &WorkerId| match self.get(name) {
             None => true,
-            Some(member) => member.session.is_none() || member.instance == instance,
+            Some(member) => is_away(member) || member.instance == instance,
         };
         let first = WorkerId(wanted.to_owned());
         if free(&first) {
@@ -122,6 +129,7 @@ impl Members {
     pub(super) fn open_session(&mut self, worker: &WorkerId, session: SessionId, term: u64) {
         if let Some(member) = self.by_name.get_mut(worker) {
             member.session = Some((session, term));
+            member.has_connected = true;
             self.sessions.insert(session, worker.clone());
         }
     }

@@ -138,6 +138,15 @@ impl Machine {
             .filter(|generation| !generation.ended && run == RunState::Open)
             .filter(|_| !settings.breaks(Sabotage::ForgetGeneration))
             .map(|generation| Generation::adopt(generation, now, settings.outlived_ms(last)));
+        let mut generations = history.generations.clone();
+        let raised = match (generations.last_mut(), &current) {
+            // Its members will be granted this coordinator's lease from now on.
+            (Some(newest), Some(_)) if newest.lease_ms < settings.lease_ms => {
+                newest.lease_ms = settings.lease_ms;
+                Some(newest.clone())
+            }
+            _ => None,
+        };
         let next_reason = match last {
             Some(_) => "the coordinator was started again".to_owned(),
             None => "the run begins".to_owned(),
@@ -151,7 +160,7 @@ impl Machine {
             checkpoints: Checkpoints::new(history.checkpoints, settings.keep_checkpoints),
             run,
             table: Table::new(&order, history.rows),
-            generations: history.generations,
+            generations,
             last_size: current.as_ref().map(|generation| generation.seats.len()),
             current,
             predecessor: None,
@@ -169,6 +178,9 @@ impl Machine {
             order,
         };
         machine.persist(Record::Term(machine.term));
+        if let Some(generation) = raised {
+            machine.persist(Record::Generation(generation));
+        }
         machine.tell_of_adoption();
         machine.settle();
         let effects = std::mem::take(&mut machine.effects);
@@ -202,7 +214,14 @@ impl Machine {
         if !is_small_talk || stepped {
             self.settle();
         }
-        std::mem::take(&mut self.effects)
+        let mut effects = std::mem::take(&mut self.effects);
+        // Whatever came together with the last event is still dealt with.
+        let is_exit = |effect: &Effect| matches!(effect, Effect::Exit(_));
+        if let Some(at) = effects.iter().position(is_exit) {
+            let exit = effects.remove(at);
+            effects.push(exit);
+        }
+        effects
     }
 
     fn take_in(&mut self, event: Event) {

@@ -17,7 +17,10 @@ impl Machine {
             return self.reply(request, Err(Refusal::invalid(reason)));
         }
         self.adopt(joining.world);
-        let worker = self.members.name_for(&joining.name, &joining.instance);
+        let horizon = self.now.saturating_sub(self.settings.lease_ms);
+        let worker = self
+            .members
+            .name_for(&joining.name, &joining.instance, horizon);
         if self.is_joined(&worker, &joining) {
             // A call that took its time, or was repeated. If its session is
             // broken, the next one replaces it.
@@ -32,6 +35,7 @@ impl Machine {
             instance: joining.instance,
             device: joining.device,
             session: None,
+            has_connected: false,
             last_heard: self.now,
             standing: Standing::Starting,
             activity: Activity::Starting,

@@ -149,8 +149,8 @@ impl Sim {
                 self.act_later(index, delay, WorkerAct::Built);
             }
             Some(_) if name.0 != self.workers[index].name => {
-                // Someone else has its name for the moment.
-                return self.try_again(index, Waiting::Join);
+                self.note_worker(index, || format!("would be {} now, and exits", name.0));
+                return self.worker_acts(index, WorkerAct::Exit);
             }
             Some(_) => self.tell(index, Input::Joined { term: world.term }),
         }
