@@ -114,7 +114,12 @@ impl Members {
         }
         let mut number = 2;
         loop {
-            let name = WorkerId(format!("{wanted}-{number}"));
+            let suffix = format!("-{number}");
+            // Shortened where the two together would be a name that it could not join
+            // with again.
+            let room = LONGEST_NAME.saturating_sub(suffix.len());
+            let stem: String = wanted.chars().take(room).collect();
+            let name = WorkerId(stem + &suffix);
             if free(&name) {
                 return name;
             }

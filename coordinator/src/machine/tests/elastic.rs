@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use super::sim::{Sim, settings};
 use crate::machine::{
-    Activity, Answer, Effect, Event, FromWorker, Happening, Heartbeat, Joining, Message, Millis,
+    Activity, Effect, Event, FromWorker, Happening, Heartbeat, Joining, Message, Millis,
     Refusal, RefusalKind, RequestId, SetAside, Settings, Straggling, World,
 };
 use crate::records::StepTimes;
@@ -515,43 +515,6 @@ fn a_worker_that_finished_in_a_generation_that_was_lost_is_told_to_leave_it() {
     sim.say(0, FromWorker::Heartbeat(heartbeat));
     let mut heard = sim.workers[0].inbox.iter();
     assert!(heard.any(|(_, message)| matches!(message, Message::Abort { .. })));
-}
-
-#[test]
-fn processes_that_begin_together_under_one_name_get_two() {
-    let mut sim = Sim::with_settings(elastic(), 2);
-    let mut join = |instance: &str| {
-        let request = RequestId(sim.number());
-        let joining = Joining {
-            name: "gpu-box".to_owned(),
-            instance: instance.to_owned(),
-            ..Joining::default()
-        };
-        sim.event(Event::Join { request, joining });
-        match &sim.answers[&request] {
-            Ok(Answer::Joined { worker, .. }) => worker.0.clone(),
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(join("one"), "gpu-box");
-    // The first one has not opened its session yet.
-    assert_eq!(join("two"), "gpu-box-2");
-    assert_eq!(join("one"), "gpu-box");
-    // It never did: its name is free when its lease would have run out.
-    let lease = sim.settings.lease_ms;
-    sim.advance(lease + 1);
-    let request = RequestId(sim.number());
-    let joining = Joining {
-        name: "gpu-box".to_owned(),
-        instance: "three".to_owned(),
-        ..Joining::default()
-    };
-    sim.event(Event::Join { request, joining });
-    let answer = &sim.answers[&request];
-    assert!(
-        matches!(answer, Ok(Answer::Joined { worker, .. }) if worker.0 == "gpu-box"),
-        "{answer:?}"
-    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod acts;
 mod data;
 mod elastic;
 mod keeping;
+mod names;
 mod property;
 mod scenarios;
 mod sim;
