@@ -4,8 +4,8 @@ use std::num::NonZeroU32;
 
 use super::sim::{Sim, settings};
 use crate::machine::{
-    Activity, Effect, Event, FromWorker, Happening, Heartbeat, Joining, Message, Millis,
-    Refusal, RefusalKind, RequestId, SetAside, Settings, Straggling, World,
+    Activity, Effect, Event, FromWorker, Happening, Heartbeat, Joining, Message, Millis, Refusal,
+    RefusalKind, RequestId, SetAside, Settings, Straggling, World,
 };
 use crate::records::StepTimes;
 

@@ -224,3 +224,27 @@ fn a_doubt_about_what_is_no_longer_kept_changes_nothing() {
     sim.run_to_the_end();
     assert!(sim.audit().is_clean());
 }
+
+#[test]
+fn a_checkpoint_of_steps_that_another_coordinator_rolled_back_is_dropped() {
+    let mut sim = running(3);
+    let first = step_and_keep(&mut sim, 3.0);
+    let second = step_and_keep(&mut sim, 2.0);
+    // Another leads that has not got the second one, after everything died.
+    let copy = sim.durable.checkpoints.remove(&second).unwrap();
+    sim.kill(0);
+    sim.restart_coordinator();
+    sim.connect(0);
+    sim.settle();
+    let (_, newest) = sim.durable.generations.last_key_value().unwrap();
+    assert_eq!(newest.record.base, sim.durable.checkpoints[&first].cursor);
+    // The one that has it leads again, and everything died once more.
+    sim.durable.checkpoints.insert(second.clone(), copy);
+    sim.kill(0);
+    sim.restart_coordinator();
+    assert_eq!(kept(&sim), [first.clone()]);
+    sim.connect(0);
+    sim.settle();
+    let (_, newest) = sim.durable.generations.last_key_value().unwrap();
+    assert_eq!(newest.record.base, sim.durable.checkpoints[&first].cursor);
+}

@@ -6,6 +6,7 @@ mod elastic;
 mod keeping;
 mod names;
 mod property;
+mod restoring;
 mod scenarios;
 mod sim;
 mod training;
