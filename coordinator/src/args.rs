@@ -30,8 +30,10 @@ pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Exit codes: 0 the run is complete, or stopping was asked for; 1 failed; 2 \
-                  refused before it started; 3 the training diverged.\n\nSIGTERM and Ctrl-C stop the \
+    after_help = "Exit codes: 0 the run is complete, or stopping was asked for; 1 failed, or \
+                  `audit` found violations; 2 refused before it started; 3 the run cannot go on \
+                  (it diverged, say: the events tell why); 4 chain, Hub, etcd or coordinator out \
+                  of reach; 130 a second signal.\n\nSIGTERM and Ctrl-C stop the \
                   run in good order. Where several coordinators share a store, a leader hands over \
                   to a standby instead, if one is there: to stop the run, stop the standbys first."
 )]

@@ -23,8 +23,9 @@ use crate::source::LocalData;
     subcommand_negates_reqs = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done or drained, 1 failed, 2 refused before it started, \
-                        75 asks its supervisor to restart it."
+    after_help = "Exit codes: 0 done or drained, 1 failed, 2 refused before it started, 3 the \
+                  coordinator says that the run cannot go on, 75 asks its supervisor to restart \
+                  it, 130 a second signal."
 )]
 pub struct WorkerArgs {
     /// What to do instead of training.
