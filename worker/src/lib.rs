@@ -31,6 +31,7 @@
 //! feeder) is used in another.
 
 pub mod args;
+mod arriving;
 mod book;
 mod cadence;
 mod checkpoint;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::TrainArgs;
+use crate::arriving::Arriving;
 use crate::book::Book;
 use crate::control::{Command, Control};
 use crate::device;
@@ -247,7 +248,7 @@ impl Joined {
             precision: self.starting.precision,
             advertised_host: self.starting.introduction.advertised_host.clone(),
             store_port: self.starting.args.store_port,
-            scratch: Scratch::new(self.starting.args.cache_dir.clone()),
+            arriving: Arriving::new(Scratch::new(self.starting.args.cache_dir.clone())),
             connection: self.connection.clone(),
             identity: Arc::clone(&self.identity),
             control: Arc::clone(&control),
