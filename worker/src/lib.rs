@@ -47,6 +47,8 @@ mod scratch;
 mod session;
 pub mod source;
 mod start;
+mod store_port;
+mod supervised;
 mod supervisor;
 mod trainer;
 mod watchdog;
