@@ -231,7 +231,7 @@ impl Trainer {
         let size = NonZeroU32::new(world).unwrap_or(NonZeroU32::MIN);
         if rank == 0 {
             // Before anyone waits in a collective.
-            self.take_up_origin(form, base, replica)?;
+            self.take_up_origin(form, base, replica, cancelled)?;
         }
         let timeout = Duration::from_millis(self.limits.collective_ms.max(1));
         let group = if world == 1 {
