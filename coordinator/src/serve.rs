@@ -36,7 +36,7 @@ pub struct Coordinator {
 /// it impossible to go on.
 pub async fn run(args: LeadArgs, shutdown: CancellationToken) -> Result<(), Failure> {
     if let Some(config) = args.store.etcd_config()? {
-        let lease = args.election.lease()?;
+        let lease = args.election.lease();
         let connected = shutdown.run_until_cancelled(connect(&config)).await;
         return match connected.transpose()? {
             Some(etcd) => standby::run(args, ByEtcd { etcd, lease }, shutdown).await,
