@@ -14,7 +14,7 @@ use crate::lead::Lead;
 use crate::loading;
 use crate::machine::Outcome;
 use crate::mirror::{Elsewhere, Holdings};
-use crate::plan::{Checked, Plan, StateDir};
+use crate::plan::{Checked, Plan, StateDir, open_store};
 use crate::server::{Roles, Server, Tenure, listen};
 use crate::services::{Coordinating, Standbys};
 use crate::standby;
@@ -83,7 +83,7 @@ impl Coordinator {
     /// # Errors
     /// Refused if flags, files or folders cannot be used.
     pub async fn start(args: &LeadArgs) -> Result<Coordinator, Failure> {
-        let run_exists = StateDir(&args.state_dir).store().exists();
+        let run_exists = run_exists(&StateDir(&args.state_dir))?;
         let args = &with_loaded_model(args, run_exists).await?;
         let checked = Checked::new(args, run_exists)?;
         let listener = listen(args.listen).await?;
@@ -153,6 +153,16 @@ pub(crate) async fn with_loaded_model(
             tracing::info!("--load_uid and --load_best chose the model when the run began");
         }
     } else if let Some(directory) = loading::fetch(&args).await? {
+/// Whether a state directory has a run, and not only the store that a first start
+/// made before it was cut short.
+fn run_exists(state_dir: &StateDir<'_>) -> Result<bool, Failure> {
+    if !state_dir.store().exists() {
+        return Ok(false);
+    }
+    let run = open_store(state_dir)?.run().map_err(Refused::because)?;
+    Ok(run.is_some())
+}
+
         args.load.load_model_dir = Some(directory);
     }
     Ok(args)
