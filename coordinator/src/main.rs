@@ -10,8 +10,8 @@ fn main() -> std::process::ExitCode {
             Some(Command::Steps(args)) => commands::steps(args).await,
             Some(Command::Events(args)) => commands::events(args, shutdown).await,
             Some(Command::Audit(args)) => commands::audit(args).await,
-            Some(Command::Backup(args)) => commands::backup(args).await,
-            Some(Command::Restore(args)) => commands::restore(args).await,
+            Some(Command::Backup(args)) => commands::backup(args, shutdown).await,
+            Some(Command::Restore(args)) => commands::restore(args, shutdown).await,
             None => coordinator::run(args.lead, shutdown).await,
         }
     })

@@ -13,6 +13,7 @@ mod failover;
 mod loading;
 mod publishing;
 mod refusals;
+mod restore;
 mod store;
 mod training;
 mod uploads;
