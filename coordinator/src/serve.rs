@@ -43,7 +43,19 @@ pub async fn run(args: LeadArgs, shutdown: CancellationToken) -> Result<(), Fail
             None => Ok(()),
         };
     }
-    let coordinator = Coordinator::start(&args).await?;
+    // In a task, for parts of it block, and a signal ends it wherever it is: no
+    // run is led yet, and what is on disk is what a start that was killed leaves,
+    // which the next one goes on from.
+    let starting = args.clone();
+    let starting = tokio::spawn(async move { Coordinator::start(&starting).await });
+    let Some(started) = shutdown.run_until_cancelled(starting).await else {
+        tracing::info!("stopped before the run was led");
+        return Ok(());
+    };
+    let coordinator = match started {
+        Ok(started) => started?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     let address_file = match &args.address_file {
         Some(path) => Some(AddressFile::write(path, coordinator.address())?),
         None => None,
@@ -141,6 +153,16 @@ impl Coordinator {
     }
 }
 
+/// Whether a state directory has a run, and not only the store that a first start
+/// made before it was cut short.
+fn run_exists(state_dir: &StateDir<'_>) -> Result<bool, Failure> {
+    if !state_dir.store().exists() {
+        return Ok(false);
+    }
+    let run = open_store(state_dir)?.run().map_err(Refused::because)?;
+    Ok(run.is_some())
+}
+
 /// The flags with `--load_uid` and `--load_best` turned into a folder. A run that
 /// is there has its initial weights already, whatever has been committed since.
 pub(crate) async fn with_loaded_model(
@@ -153,16 +175,6 @@ pub(crate) async fn with_loaded_model(
             tracing::info!("--load_uid and --load_best chose the model when the run began");
         }
     } else if let Some(directory) = loading::fetch(&args).await? {
-/// Whether a state directory has a run, and not only the store that a first start
-/// made before it was cut short.
-fn run_exists(state_dir: &StateDir<'_>) -> Result<bool, Failure> {
-    if !state_dir.store().exists() {
-        return Ok(false);
-    }
-    let run = open_store(state_dir)?.run().map_err(Refused::because)?;
-    Ok(run.is_some())
-}
-
         args.load.load_model_dir = Some(directory);
     }
     Ok(args)

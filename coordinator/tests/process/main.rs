@@ -10,6 +10,7 @@ mod cluster;
 mod damage;
 mod events;
 mod failover;
+mod interrupted;
 mod loading;
 mod publishing;
 mod refusals;
