@@ -18,8 +18,7 @@ use crate::machine::History;
 use crate::mirror::set_aside;
 use crate::packed::PackedPages;
 use crate::records::{Checkpoint, Hold};
-pub(crate) use crate::state_dir::StateDir;
-use crate::state_dir::StoreKind;
+use crate::state_dir::{StateDir, StoreKind};
 use crate::store::{Embedded, RunRecord, RunStore, StoreError};
 
 /// Bytes of a parameter in a checkpoint: weights and two moments, in fp32.

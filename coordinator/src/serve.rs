@@ -14,10 +14,11 @@ use crate::lead::Lead;
 use crate::loading;
 use crate::machine::Outcome;
 use crate::mirror::{Elsewhere, Holdings};
-use crate::plan::{Checked, Plan, StateDir, open_store};
+use crate::plan::{Checked, Plan, open_store};
 use crate::server::{Roles, Server, Tenure, listen};
 use crate::services::{Coordinating, Standbys};
 use crate::standby;
+use crate::state_dir::StateDir;
 use crate::store::{Etcd, EtcdConfig, StoreError};
 
 /// The pause before etcd is looked for again.

@@ -37,25 +37,33 @@ impl StateDir<'_> {
         self.0.join("owner.json")
     }
 
+    /// Checks that this directory is of the run `run_id`, or nobody's.
+    ///
+    /// # Errors
+    /// Refused if it is another's, or cannot be read.
+    pub(crate) fn check_run(&self, run_id: &str) -> Result<(), Refused> {
+        match self.read_owner()? {
+            Some(Owner { run_id: of, .. }) if of != run_id => Err(Refused::new(format!(
+                "--state-dir {} holds the pages and checkpoints of run {of}, and the records \
+                 are of run {run_id}: give the directory of the same run, or another",
+                self.0.display(),
+            ))),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks that this directory is of the run `run_id` with its records in
     /// `store`, or nobody's.
     ///
     /// # Errors
     /// Refused if it is another's, or cannot be read.
     pub(crate) fn check_owner(&self, run_id: &str, store: StoreKind) -> Result<(), Refused> {
+        self.check_run(run_id)?;
         let Some(owner) = self.read_owner()? else {
             return Ok(());
         };
         let directory = self.0.display();
-        let Owner { run_id: of, .. } = &owner;
-        if of != run_id {
-            return Err(Refused::new(format!(
-                "--state-dir {directory} holds the pages and checkpoints of run {of}, and \
-                 {store} the records of run {run_id}: give the directory or the store of the \
-                 same run",
-                store = store.name(),
-            )));
-        }
+        let of = &owner.run_id;
         if owner.store == StoreKind::Etcd && store == StoreKind::Redb {
             return Err(Refused::new(format!(
                 "--state-dir {directory}: the records of run {of} are kept in etcd since they \
@@ -178,6 +186,7 @@ mod tests {
         let other = state_dir.check_owner("other", StoreKind::Redb);
         let other = other.unwrap_err().to_string();
         assert!(other.contains("of run one") && other.contains("run other"));
+        state_dir.check_run("other").unwrap_err();
         let new = state_dir.check_unowned(StoreKind::Etcd).unwrap_err();
         assert!(new.to_string().contains("leave --store out"));
     }

@@ -51,7 +51,8 @@ impl Arriving {
     }
 
     /// Downloads what is not here yet of a checkpoint; `None` if it was
-    /// cancelled before it was whole.
+    /// cancelled before it was whole. `on_more`: called when it begins, and
+    /// whenever more has come.
     ///
     /// # Errors
     /// [`client::Error`], or that of making a folder.
@@ -60,12 +61,14 @@ impl Arriving {
         checkpoint: &str,
         connection: &Connection,
         context: impl Fn() -> v1::Context,
+        mut on_more: impl FnMut() + Send,
         cancelled: &CancellationToken,
     ) -> anyhow::Result<Option<Arrived>> {
+        on_more();
         let folder = self
             .folder_for(checkpoint)
             .context("making a folder in --cache-dir")?;
-        let downloading = download(checkpoint, folder, connection, context);
+        let downloading = download(checkpoint, folder, connection, context, on_more);
         let Some(arrived) = cancelled.run_until_cancelled(downloading).await else {
             tracing::info!(
                 checkpoint,
@@ -104,6 +107,7 @@ async fn download(
     folder: PathBuf,
     connection: &Connection,
     context: impl Fn() -> v1::Context,
+    mut on_more: impl FnMut() + Send,
 ) -> Result<Arrived, client::Error> {
     let asking = || async {
         let request = v1::GetCheckpointRequest {
@@ -136,6 +140,7 @@ async fn download(
             .context(context())
             .only(kind)
             .on_progress(|progress| {
+                on_more();
                 if told.elapsed() >= TOLD_EVERY {
                     told = Instant::now();
                     tracing::info!(
@@ -161,6 +166,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
     use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::sync::{Arc, Mutex};
 
     use client::{Address, ConnectOptions};
@@ -294,6 +300,8 @@ mod tests {
         cache: tempfile::TempDir,
         arriving: Arriving,
         connection: Connection,
+        /// How often it heard that more has come.
+        told: AtomicUsize,
     }
 
     impl Worker {
@@ -303,6 +311,7 @@ mod tests {
                 arriving: Arriving::new(Scratch::new(cache.path().to_owned())),
                 cache,
                 connection: served.connection().await,
+                told: AtomicUsize::new(0),
             }
         }
 
@@ -311,10 +320,14 @@ mod tests {
             checkpoint: &str,
             cancelled: &CancellationToken,
         ) -> anyhow::Result<Option<Arrived>> {
+            let told = &self.told;
             let bringing = self.arriving.bring(
                 checkpoint,
                 &self.connection,
                 v1::Context::default,
+                || {
+                    told.fetch_add(1, Ordering::Relaxed);
+                },
                 cancelled,
             );
             // Far below the silence that a download bears.
@@ -363,6 +376,9 @@ mod tests {
         served.fall_silent_after(Some(2));
         worker.bring_until("c1", 2 * CHUNK as u64).await;
         worker.bring_until("c1", 4 * CHUNK as u64).await;
+        // Each time that it began, and for every chunk.
+        let told = || worker.told.load(Ordering::Relaxed);
+        assert!(told() >= 2 + 4, "{}", told());
         served.fall_silent_after(None);
         let arrived = worker.bring("c1", &CancellationToken::new()).await;
         assert_whole(&arrived.unwrap().unwrap());

@@ -71,8 +71,41 @@ pub(crate) async fn expect_free(ports: &[u16], patience: Patience) -> Result<(),
     Ok(())
 }
 
+/// Listens on the port for a generation's store, once the store of a generation
+/// before is gone: that one is taken down in the background, after the network
+/// has given up on peers that do not answer. Gives up when `patience` has passed
+/// or `is_over` says so.
+///
+/// # Errors
+/// If the port cannot be listened on by then.
+pub(crate) fn listen(
+    port: u16,
+    patience: Duration,
+    is_over: impl Fn() -> bool,
+) -> io::Result<TcpListener> {
+    let started = std::time::Instant::now();
+    let mut told = false;
+    loop {
+        let error = match TcpListener::bind(("0.0.0.0", port)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        let may_wait = started.elapsed() < patience && !is_over();
+        if error.kind() != io::ErrorKind::AddrInUse || !may_wait {
+            return Err(error);
+        }
+        if !told {
+            tracing::warn!("--store-port: port {port}: {error}; waiting for it");
+            told = true;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
 
     #[test]
@@ -100,5 +133,23 @@ mod tests {
             drop(holder);
             waiting.await.unwrap();
         }
+    }
+
+    #[test]
+    fn a_generation_waits_for_the_store_of_the_one_before_until_it_is_over_itself() {
+        let before = TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = before.local_addr().unwrap().port();
+        let taken = |patience, is_over: bool| {
+            let error = listen(port, patience, || is_over).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        };
+        taken(Duration::ZERO, false);
+        taken(Duration::MAX, true);
+        let before = RefCell::new(Some(before));
+        let listener = listen(port, Duration::MAX, || {
+            before.take();
+            false
+        });
+        assert_eq!(listener.unwrap().local_addr().unwrap().port(), port);
     }
 }

@@ -11,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 use super::{aside, no_run, store_failed, unless_interrupted};
 use crate::args::BackupArgs;
 use crate::backup::{Backup, BackupError, Copied, Placing, Purpose, Tree};
-use crate::plan::{StateDir, open_embedded};
+use crate::plan::open_embedded;
+use crate::state_dir::StateDir;
 use crate::store::{Embedded, Etcd, EtcdConfig, RunStore, StoreError};
 
 /// The records' file in a folder.

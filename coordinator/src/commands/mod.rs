@@ -25,7 +25,8 @@ pub use steps::steps;
 
 use crate::args::SubjectArgs;
 use crate::packed::PackedPages;
-use crate::plan::{StateDir, open_store};
+use crate::plan::open_store;
+use crate::state_dir::StateDir;
 use crate::store::{Etcd, RunStore, StoreError};
 
 /// Does work until it is done or a signal comes: then the command has failed, for

@@ -13,7 +13,8 @@ use super::backup::{backup_failed, records_of, show};
 use super::{aside, unless_interrupted};
 use crate::args::RestoreArgs;
 use crate::backup::{Backup, BackupError, Copied, Tree};
-use crate::plan::{StateDir, open_embedded};
+use crate::plan::open_embedded;
+use crate::state_dir::{StateDir, StoreKind};
 use crate::store::{Embedded, Etcd, EtcdConfig, Keyspace, Leadership, RunStore};
 
 /// How long after a restore was killed another leader can be elected.
@@ -28,7 +29,16 @@ const LEASE: Duration = Duration::from_secs(10);
 /// unless the error says otherwise.
 pub async fn restore(args: RestoreArgs, shutdown: CancellationToken) -> Result<(), Failure> {
     let etcd = args.store.etcd_config()?;
+    let kind = match etcd {
+        Some(_) => StoreKind::Etcd,
+        None => StoreKind::Redb,
+    };
     let backup = Backup::read(&records_of(&args.from)).map_err(Refused::because)?;
+    if let Some(state_dir) = args.state_dir.as_deref().map(StateDir)
+        && !args.force
+    {
+        state_dir.check_run(&backup.about.run_id)?;
+    }
     let is_new = args.state_dir.as_ref().is_some_and(|dir| !dir.exists());
     if let Some(state_dir) = &args.state_dir {
         cli::writable_directory("--state-dir", state_dir)?;
@@ -44,6 +54,9 @@ pub async fn restore(args: RestoreArgs, shutdown: CancellationToken) -> Result<(
         packed,
         checkpoints,
     } = restored?;
+    if let Some(state_dir) = args.state_dir.as_deref().map(StateDir) {
+        state_dir.set_owner(&about.run_id, kind)?;
+    }
     let report = json!({
         "run_id": about.run_id,
         "records": about.records,

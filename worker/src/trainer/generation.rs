@@ -1,6 +1,5 @@
 //! One generation: forming its process group, agreeing on the state, stepping.
 
-use std::net::TcpListener;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use super::{Fatal, Trainer};
 use crate::checkpoint::Writer;
 use crate::control::Command;
 use crate::feeder::{self, Fed, FeedError, Feeding};
+use crate::store_port;
 
 /// How long a pause may take to store its checkpoint.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(60);
@@ -242,12 +242,13 @@ impl Trainer {
             let mut served = None;
             if rank == 0 {
                 let listener =
-                    TcpListener::bind(("0.0.0.0", self.store_port)).map_err(|error| {
-                        Broken::Protocol(format!(
-                            "cannot listen on --store-port {}: {error}",
-                            self.store_port
-                        ))
-                    })?;
+                    store_port::listen(self.store_port, timeout, || cancelled.is_cancelled())
+                        .map_err(|error| {
+                            Broken::Protocol(format!(
+                                "cannot listen on --store-port {}: {error}",
+                                self.store_port
+                            ))
+                        })?;
                 let store = Store::serve(listener, timeout, abort)?;
                 let address = format!("{}:{}", self.advertised_host, store.port());
                 self.announce_store(generation, address);

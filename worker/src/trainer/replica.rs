@@ -175,9 +175,12 @@ impl Trainer {
     ) -> anyhow::Result<Restored> {
         tracing::info!(checkpoint, "restoring from a checkpoint");
         let context = || self.identity.context(0);
-        let bringing = self
-            .arriving
-            .bring(checkpoint, &self.connection, context, cancelled);
+        // Every time: a coordinator waits for as long as more comes.
+        let control = &self.control;
+        let on_more = || control.set_phase(v1::Phase::Restoring);
+        let bringing =
+            self.arriving
+                .bring(checkpoint, &self.connection, context, on_more, cancelled);
         let Some(arrived) = self.runtime.block_on(bringing)? else {
             return Ok(Restored::Cancelled);
         };
