@@ -258,11 +258,11 @@ impl Checked {
         let packed = PackedPages::open(&state_dir.packed())?;
         let root = state_dir.checkpoints();
         let unrecorded = CheckpointFolder::at(&root, &config.model)
-            .set_aside_unrecorded(&history.checkpoints, &state_dir.unrecorded())?;
+            .set_aside_unrecorded(history.reported().step, &state_dir.unrecorded())?;
         for path in unrecorded {
             tracing::warn!(
-                "a checkpoint that is newer than the records, and in none of them, is now at {}: \
-                 delete it if you do not need it",
+                "a checkpoint of steps that the records do not know is now at {}: delete it if you \
+                 do not need it",
                 path.display()
             );
         }

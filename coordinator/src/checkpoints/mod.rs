@@ -6,7 +6,7 @@
 //! folder beside it ([`Upload`]), where every chunk and file is compared with
 //! its hash, and renamed when all of it is flushed. It *is* a checkpoint once
 //! its manifest is in the store; folders without one are removed at start, but
-//! for those that are newer than every recorded one, which are set aside.
+//! for those of steps that the store does not know, which are set aside.
 //!
 //! Architecture invariant: which checkpoints are kept is the state machine's
 //! decision. This module carries it out, once nobody reads a file any more.
@@ -121,7 +121,7 @@ impl CheckpointFolder {
                 name.starts_with(PARTIAL) || CheckpointId(name.to_owned()).is_well_formed()
             });
             if !is_kept && is_ours && entry.path().is_dir() {
-                tracing::info!(path = %entry.path().display(), "removing what is no checkpoint of the records");
+                tracing::info!(path = %entry.path().display(), "removing an incomplete checkpoint");
                 remove_folder(&entry.path())?;
             }
         }

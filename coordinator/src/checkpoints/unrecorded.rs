@@ -8,23 +8,23 @@ use super::{CheckpointError, CheckpointFolder, sync_folder};
 use crate::records::{Checkpoint, CheckpointId};
 
 impl CheckpointFolder {
-    /// Moves complete checkpoints that are of a later step than every one in
-    /// `kept` into the folder `to`, and returns where they are now.
+    /// Moves complete checkpoints of steps that the records do not know, being of
+    /// more than `known`, into the folder `to`, and returns where they are now.
     ///
-    /// Such a checkpoint is no leftover: what retention removes is older than what
-    /// it keeps. It was taken after the records were saved that somebody brought
-    /// back, and is the only trace of that work.
+    /// Such a checkpoint is no leftover of a coordinator that was killed before it
+    /// wrote the record or removed the folder: the steps themselves had been
+    /// recorded then. It was taken after the records were saved that somebody
+    /// brought back, and is the only trace of that work.
     ///
     /// # Errors
     /// If a folder cannot be read, made or moved.
     pub(crate) fn set_aside_unrecorded(
         &self,
-        kept: &[Checkpoint],
+        known: u64,
         to: &Path,
     ) -> Result<Vec<PathBuf>, CheckpointError> {
         let root = &self.root;
         let failed = |source| CheckpointError::io(root, source);
-        let newest = kept.iter().map(|one| one.cursor.step).max().unwrap_or(0);
         let entries = match fs::read_dir(root) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries.map_err(failed)?,
@@ -35,9 +35,8 @@ impl CheckpointFolder {
             let name = path.file_name().and_then(|name| name.to_str());
             let Some(name) = name else { continue };
             let id = CheckpointId(name.to_owned());
-            let is_newer = id.step().is_some_and(|step| step > newest);
-            let is_kept = kept.iter().any(|one| one.id == id);
-            if is_newer && !is_kept && path.is_dir() {
+            let is_newer = id.step().is_some_and(|step| step > known);
+            if is_newer && path.is_dir() {
                 let target = free_name(to, name);
                 let failed = |source| CheckpointError::io(&target, source);
                 fs::create_dir_all(to).map_err(failed)?;
@@ -95,6 +94,7 @@ mod tests {
         let kept = [checkpoint(20), checkpoint(30)];
         let others = [
             "step-00000010-g1",
+            "step-00000035-g1",
             "step-00000040-g2",
             ".partial-step-00000060-g2",
             "initial",
@@ -108,7 +108,7 @@ mod tests {
         }
         let model = layout::preset("gpt2-demo").unwrap();
         let folder = CheckpointFolder::at(&root, &model);
-        let moved = folder.set_aside_unrecorded(&kept, &aside).unwrap();
+        let moved = folder.set_aside_unrecorded(35, &aside).unwrap();
         assert_eq!(moved, [aside.join("step-00000040-g2")]);
         folder.remove_all_but(&kept).unwrap();
         let entries = fs::read_dir(&root).unwrap();
@@ -121,7 +121,7 @@ mod tests {
 
         // A second one of the same name does not replace the first.
         put(&root, "step-00000040-g2");
-        let moved = folder.set_aside_unrecorded(&kept, &aside).unwrap();
+        let moved = folder.set_aside_unrecorded(35, &aside).unwrap();
         assert_eq!(moved, [aside.join("step-00000040-g2-2")]);
     }
 
@@ -131,7 +131,7 @@ mod tests {
         let model = layout::preset("gpt2-demo").unwrap();
         let folder = CheckpointFolder::at(&state_dir.path().join("c"), &model);
         let aside = state_dir.path().join("u");
-        assert!(folder.set_aside_unrecorded(&[], &aside).unwrap().is_empty());
+        assert!(folder.set_aside_unrecorded(0, &aside).unwrap().is_empty());
         assert!(!aside.exists());
     }
 }

@@ -225,6 +225,25 @@ fn a_doubt_about_what_is_no_longer_kept_changes_nothing() {
     assert!(sim.audit().is_clean());
 }
 
+/// Everything dies, and the coordinator is started again when nobody can be left.
+fn start_over(sim: &mut Sim) {
+    sim.kill(0);
+    sim.advance(10 * sim.settings.lease_ms);
+    sim.restart_coordinator();
+}
+
+/// A new process forms a generation, once nobody of the one before can be left.
+fn meet(sim: &mut Sim) {
+    sim.connect(0);
+    let formed = sim.durable.generations.len();
+    for _ in 0..20 {
+        sim.advance(sim.settings.lease_ms / 2);
+        sim.heartbeat(0);
+        sim.settle();
+    }
+    assert!(sim.durable.generations.len() > formed);
+}
+
 #[test]
 fn a_checkpoint_of_steps_that_another_coordinator_rolled_back_is_dropped() {
     let mut sim = running(3);
@@ -232,19 +251,15 @@ fn a_checkpoint_of_steps_that_another_coordinator_rolled_back_is_dropped() {
     let second = step_and_keep(&mut sim, 2.0);
     // Another leads that has not got the second one, after everything died.
     let copy = sim.durable.checkpoints.remove(&second).unwrap();
-    sim.kill(0);
-    sim.restart_coordinator();
-    sim.connect(0);
-    sim.settle();
+    start_over(&mut sim);
+    meet(&mut sim);
     let (_, newest) = sim.durable.generations.last_key_value().unwrap();
     assert_eq!(newest.record.base, sim.durable.checkpoints[&first].cursor);
     // The one that has it leads again, and everything died once more.
     sim.durable.checkpoints.insert(second.clone(), copy);
-    sim.kill(0);
-    sim.restart_coordinator();
+    start_over(&mut sim);
     assert_eq!(kept(&sim), std::slice::from_ref(&first));
-    sim.connect(0);
-    sim.settle();
+    meet(&mut sim);
     let (_, newest) = sim.durable.generations.last_key_value().unwrap();
     assert_eq!(newest.record.base, sim.durable.checkpoints[&first].cursor);
 }
