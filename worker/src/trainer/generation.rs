@@ -10,7 +10,6 @@ use proto::v1::worker_message::Body;
 use tch::Device;
 use tokio_util::sync::CancellationToken;
 
-use super::end_of_epoch::EpochLoss;
 use super::replica::Replica;
 use super::step::Skips;
 use super::throughput::Throughput;
@@ -152,7 +151,6 @@ impl Trainer {
         );
         writer.begin_at(base);
         let mut best = form.best.map(|best| best.loss);
-        let mut epoch_loss = EpochLoss::default();
         let mut skips = Skips::default();
         let mut throughput = Throughput::start();
         // Copying for a checkpoint comes after the step's report, and is counted
@@ -179,27 +177,21 @@ impl Trainer {
             done.times.data = waited.as_secs_f64();
             done.times.total += waited.as_secs_f64();
             done.times.checkpoint = std::mem::take(&mut checkpointed).as_secs_f64();
-            epoch_loss.add(&done.metrics);
+            replica.trained.add(&done.metrics);
             // Before anything that can be interrupted: it is applied, and a state
             // whose steps nobody reports is lost.
             self.report(&world, &done);
             throughput.note(&world, &done);
             skips.note(done.report.applied)?;
             if step.last_of_epoch {
-                checkpointed = self.end_epoch(
-                    &mut world,
-                    replica,
-                    writer,
-                    std::mem::take(&mut epoch_loss),
-                    &mut best,
-                )?;
+                checkpointed = self.end_epoch(&mut world, replica, writer, &mut best)?;
             } else if world.rank == 0 && done.metrics.pausing == 0 && writer.is_due(step.after()) {
-                checkpointed = self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
+                checkpointed = self.keep_checkpoint(&world, replica, writer, None, &replica.trained)?;
             }
             if done.metrics.pausing > 0 {
                 tracing::info!(generation, "paused after {step}");
                 if done.metrics.checkpointing > 0 && world.rank == 0 && !step.last_of_epoch {
-                    self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
+                    self.keep_checkpoint(&world, replica, writer, None, &replica.trained)?;
                 }
                 // What is under way would be lost with this process, or was
                 // asked for; otherwise nobody waits for it.

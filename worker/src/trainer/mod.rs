@@ -6,11 +6,14 @@
 //! group, reducer, feeder) belongs to one and is made anew.
 
 mod end_of_epoch;
+mod epoch_loss;
 mod generation;
 mod metrics;
 mod replica;
 mod step;
 mod throughput;
+
+pub(crate) use epoch_loss::{EPOCH_LOSS_FILE, EpochLoss};
 
 use std::num::NonZeroU32;
 use std::sync::Arc;

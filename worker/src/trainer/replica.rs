@@ -12,6 +12,7 @@ use run::{Init, RunConfig};
 use tch::{Device, Kind, Tensor};
 use tokio_util::sync::CancellationToken;
 
+use super::epoch_loss::{EPOCH_LOSS_FILE, EpochLoss};
 use super::generation::{Broken, World};
 use super::{Fatal, Trainer};
 
@@ -21,6 +22,8 @@ pub(super) struct Replica {
     pub(super) optimizer: AdamW,
     /// `None` until this worker has held the run's state.
     pub(super) applied: Option<Cursor>,
+    /// What the running epoch has cost up to there.
+    pub(super) trained: EpochLoss,
     /// The generation in which it took that state, or applied the last step of it.
     pub(super) applied_in: u64,
 }
@@ -35,6 +38,7 @@ impl Replica {
             model,
             optimizer,
             applied: None,
+            trained: EpochLoss::default(),
             applied_in: 0,
         })
     }
@@ -190,8 +194,11 @@ impl Trainer {
         replica.applied = None;
         replica.model = Gpt2::load(&weights, self.run.dropout, self.device)?;
         replica.optimizer = AdamW::new(&replica.model, &self.run.optimizer)?;
+        replica.trained = EpochLoss::default();
         if let Some(state) = arrived.state {
             replica.optimizer.restore(&state.join(OPTIMIZER_FILE))?;
+            replica.trained = EpochLoss::read(&state)
+                .with_context(|| format!("{EPOCH_LOSS_FILE} of the training state"))?;
         }
         self.arriving.forget();
         Ok(Restored::Whole)
@@ -229,6 +236,9 @@ impl Trainer {
             world.group.broadcast(&steps, root)?;
             let steps = u64::try_from(steps.int64_value(&[0])).unwrap_or_default();
             replica.optimizer.set_steps(steps)?;
+            let trained = replica.trained.to_tensor(self.device);
+            world.group.broadcast(&trained, root)?;
+            replica.trained = EpochLoss::from_tensor(&trained).map_err(ModelError::from)?;
             tracing::info!(
                 megabytes = bytes / 1_000_000,
                 seconds = started.elapsed().as_secs_f64(),
