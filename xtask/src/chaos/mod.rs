@@ -51,8 +51,8 @@ pub(crate) struct ChaosArgs {
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(2..=16))]
     workers: u32,
 
-    /// Coordinators; several share an etcd, are struck instead of the one, and
-    /// cables are not cut
+    /// Coordinators; several share an etcd, and the one that leads and the etcd
+    /// are struck; the cables that are cut are those between the two
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=5))]
     coordinators: u32,
 
@@ -89,7 +89,8 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 fn kind(name: &str) -> Result<Kind, String> {
-    let mut kinds = [Kind::ONE_COORDINATOR, Kind::SEVERAL_COORDINATORS].concat();
+    let mut kinds = Kind::ONE_COORDINATOR.to_vec();
+    kinds.extend(Kind::SEVERAL_COORDINATORS);
     kinds.sort();
     kinds.dedup();
     let found = kinds.iter().find(|kind| kind.name() == name);
@@ -169,9 +170,9 @@ pub(crate) fn run(workspace: &Workspace, args: &ChaosArgs) -> anyhow::Result<()>
 
 /// What may happen to the cluster that is asked for.
 fn kinds(args: &ChaosArgs) -> Result<Vec<Kind>, Refused> {
-    let possible = match args.coordinators {
-        1 => Kind::ONE_COORDINATOR,
-        _ => Kind::SEVERAL_COORDINATORS,
+    let possible: &[Kind] = match args.coordinators {
+        1 => &Kind::ONE_COORDINATOR,
+        _ => &Kind::SEVERAL_COORDINATORS,
     };
     if args.coordinators > 1 && EtcdServer::find().is_none() {
         return Err(Refused(
