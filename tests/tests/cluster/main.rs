@@ -19,5 +19,6 @@ mod pages_once;
 mod refusals;
 mod replacement;
 mod resume;
+mod several;
 mod torn;
 mod unreadable_pages;
