@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{CheckpointError, CheckpointFolder, sync_folder};
-use crate::records::{Checkpoint, CheckpointId};
+use crate::records::CheckpointId;
 
 impl CheckpointFolder {
     /// Moves complete checkpoints of steps that the records do not know, being of
@@ -66,6 +66,7 @@ mod tests {
     use ledger::Cursor;
 
     use super::*;
+    use crate::records::Checkpoint;
 
     fn checkpoint(step: u64) -> Checkpoint {
         Checkpoint {

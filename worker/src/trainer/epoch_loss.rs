@@ -53,7 +53,8 @@ impl EpochLoss {
     /// If it is not of that kind and shape.
     pub(super) fn from_tensor(tensor: &Tensor) -> Result<EpochLoss, tch::TchError> {
         let tensor = tensor.f_to_kind(Kind::Int64)?.f_to_device(Device::Cpu)?;
-        let word = |index| Ok::<u64, tch::TchError>(tensor.f_int64_value(&[index])?.cast_unsigned());
+        let word =
+            |index| Ok::<u64, tch::TchError>(tensor.f_int64_value(&[index])?.cast_unsigned());
         Ok(EpochLoss {
             loss_sum: f64::from_bits(word(0)?),
             tokens: word(1)?,

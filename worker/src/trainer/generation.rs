@@ -186,7 +186,8 @@ impl Trainer {
             if step.last_of_epoch {
                 checkpointed = self.end_epoch(&mut world, replica, writer, &mut best)?;
             } else if world.rank == 0 && done.metrics.pausing == 0 && writer.is_due(step.after()) {
-                checkpointed = self.keep_checkpoint(&world, replica, writer, None, &replica.trained)?;
+                checkpointed =
+                    self.keep_checkpoint(&world, replica, writer, None, &replica.trained)?;
             }
             if done.metrics.pausing > 0 {
                 tracing::info!(generation, "paused after {step}");

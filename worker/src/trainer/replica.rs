@@ -3,6 +3,7 @@
 
 use std::num::NonZeroU32;
 
+use anyhow::Context as _;
 use layout::ModelDir;
 use ledger::Cursor;
 use model::{AdamW, Gpt2, Mode, ModelError, OPTIMIZER_FILE};
