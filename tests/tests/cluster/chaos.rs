@@ -22,11 +22,14 @@ const SHORT: Duration = Duration::from_millis(400);
 /// The most by which losses may differ, relatively, in fp32: sums over other
 /// shares are rounded otherwise.
 const TOLERANCE: f64 = 1e-4;
+/// The same for more steps than [`STEPS`]. Sums in another order round otherwise,
+/// and training spreads that; batches differ from one another by percents, so that
+/// a wrong, lost or repeated one shows far above this.
+const DRIFT: f64 = 1e-3;
 /// Steps over which they are compared.
 pub(crate) const STEPS: usize = 50;
-/// The same where ten disturbances have to begin within them. Up to here,
-/// rounding has not grown to the tolerance by a long way; after 170 steps it has.
-const STEPS_OF_TEN: usize = 100;
+/// The same where ten disturbances have to begin within them.
+const STEPS_OF_TEN: usize = 80;
 /// Of those, how many come after the last disturbance at least.
 const STEPS_AFTER_TEN: u64 = 10;
 
@@ -142,11 +145,16 @@ pub(crate) fn assert_undisturbed(steps: &[Step]) {
 
 #[track_caller]
 fn assert_same(undisturbed: &[Step], steps: &[Step], count: usize) {
+    assert_within(TOLERANCE, undisturbed, steps, count);
+}
+
+#[track_caller]
+fn assert_within(tolerance: f64, undisturbed: &[Step], steps: &[Step], count: usize) {
     let (difference, compared) = largest_difference(undisturbed, steps, count);
     assert_eq!(compared, count);
     assert!(
-        difference <= TOLERANCE,
-        "the losses differ by {difference:.1e}, relatively"
+        difference <= tolerance,
+        "the losses of {count} steps differ by {difference:.1e}, relatively"
     );
 }
 
@@ -197,7 +205,8 @@ fn ten_disturbances_change_no_loss() {
         assert!(left >= Some(STEPS_AFTER_TEN), "too late: {injected:?}");
     }
     let undisturbed = undisturbed(&trial, 2);
-    assert_same(&undisturbed, &disturbed.steps, STEPS_OF_TEN);
+    assert_same(&undisturbed, &disturbed.steps, STEPS);
+    assert_within(DRIFT, &undisturbed, &disturbed.steps, STEPS_OF_TEN);
     for killed in disturbed.of(Kind::KillWorker) {
         // The survivors go on; a lease is not waited for.
         let recovery = killed.recovery.unwrap();
