@@ -76,6 +76,13 @@ pub struct Straggling {
     /// A worker that has not been heard for so long while others wait is
     /// taken for the reason.
     pub silence_ms: Millis,
+    /// A member that trains while nobody waits for it hangs after so many times
+    /// as long as others would wait. A false alarm would cost a healthy
+    /// generation its step, and where nobody waits a late one costs nobody else.
+    pub unwaited_deadlines: u64,
+    /// But not before that: copying the state for a checkpoint comes after a step
+    /// and counts with it, and takes longer than steps do.
+    pub unwaited_floor_ms: Millis,
 }
 
 /// When a worker that breaks generations is left out, and for how long.
@@ -111,6 +118,8 @@ impl Settings {
                 medians: 4.0,
                 longest: 2.0,
                 silence_ms: 2_500,
+                unwaited_deadlines: 10,
+                unwaited_floor_ms: 60_000,
             },
             set_aside: SetAside {
                 young_steps: 10,

@@ -112,6 +112,8 @@ impl Config {
                 silence_ms: self.heartbeat_ms * 5 / 2,
                 medians: 4.0,
                 longest: 2.0,
+                unwaited_deadlines: 3,
+                unwaited_floor_ms: 3 * self.lease_ms,
             },
             set_aside: SetAside {
                 young_steps: 2,

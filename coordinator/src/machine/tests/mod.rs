@@ -3,6 +3,7 @@
 mod acts;
 mod data;
 mod elastic;
+mod hanging;
 mod keeping;
 mod names;
 mod property;
