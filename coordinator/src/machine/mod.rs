@@ -296,7 +296,9 @@ impl Machine {
 
     /// What follows from any change: a generation, assignments, the end.
     fn settle(&mut self) {
-        self.form_if_possible();
+        if !self.pauses_after_breaks() {
+            self.form_if_possible();
+        }
         self.admit_newcomers();
         self.assign_pages();
         self.leave_if_done();

@@ -97,6 +97,12 @@ pub struct SetAside {
     pub first_ms: Millis,
     /// Never longer.
     pub longest_ms: Millis,
+    /// A second such generation in a row that breaks without a loss is followed by a
+    /// pause of this length, doubled with each one after. Nobody may be to blame, or
+    /// nobody can be done without, and each generation is a durable record.
+    pub first_pause_ms: Millis,
+    /// Never longer.
+    pub longest_pause_ms: Millis,
 }
 
 impl Settings {
@@ -126,6 +132,8 @@ impl Settings {
                 breaks: 3,
                 first_ms: 60_000,
                 longest_ms: 3_600_000,
+                first_pause_ms: 1_000,
+                longest_pause_ms: 30_000,
             },
             collective_ms: 60_000,
             abort_ms: 30_000,

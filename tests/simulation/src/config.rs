@@ -120,6 +120,8 @@ impl Config {
                 breaks: 3,
                 first_ms: 800,
                 longest_ms: 3000,
+                first_pause_ms: 50,
+                longest_pause_ms: 800,
             },
             lease_ms: self.lease_ms,
             collective_ms: self.lease_ms,

@@ -28,6 +28,8 @@ pub(super) fn elastic() -> Settings {
             breaks: 3,
             first_ms: 5_000,
             longest_ms: 60_000,
+            first_pause_ms: 1_000,
+            longest_pause_ms: 4_000,
         },
         ..settings(2)
     }

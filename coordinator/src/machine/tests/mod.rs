@@ -1,6 +1,7 @@
 //! Histories of a machine with scripted workers around it.
 
 mod acts;
+mod blame;
 mod data;
 mod elastic;
 mod hanging;
