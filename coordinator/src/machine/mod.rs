@@ -285,7 +285,9 @@ impl Machine {
     }
 
     fn on_tick(&mut self) {
-        self.lose_silent_workers();
+        if !self.settings.breaks(Sabotage::LeaveNobodyBehind) {
+            self.lose_silent_workers();
+        }
         self.expire_generation_deadline();
         self.expect_stragglers();
         self.expire_missing_reports();

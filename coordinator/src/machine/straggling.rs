@@ -14,12 +14,12 @@
 
 use std::collections::VecDeque;
 
-use super::Machine;
 use super::event::{Activity, Millis};
 use super::generation::{Generation, Leave, SeatState, Stage};
 use super::happening::Happening;
 use super::members::{Member, Standing};
 use super::settings::Straggling;
+use super::{Machine, Sabotage};
 use crate::records::WorkerId;
 
 /// Steps over which a generation's pace is measured.
@@ -86,7 +86,8 @@ impl Machine {
         if !matches!(
             generation.stage,
             Stage::Running | Stage::Leaving { at_once: false, .. }
-        ) {
+        ) || self.settings.breaks(Sabotage::LeaveNobodyBehind)
+        {
             return;
         }
         let policy = &self.settings.straggling;
