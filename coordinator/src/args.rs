@@ -2,6 +2,7 @@
 
 mod backup;
 mod store;
+mod times;
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -17,6 +18,7 @@ use crate::events::Kind;
 
 pub use backup::{BackupArgs, RestoreArgs};
 pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
+pub use times::TimesArgs;
 
 /// Leads a Peregrine training cluster.
 ///
@@ -30,8 +32,10 @@ pub use store::{ElectionArgs, EtcdArgs, StoreArgs};
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
-    after_help = "Exit codes: 0 the run is complete, or stopping was asked for; 1 failed; 2 \
-                  refused before it started; 3 the training diverged.\n\nSIGTERM and Ctrl-C stop the \
+    after_help = "Exit codes: 0 the run is complete, or stopping was asked for; 1 failed, or \
+                  `audit` found violations; 2 refused before it started; 3 the run cannot go on \
+                  (it diverged, say: the events tell why); 4 chain, Hub, etcd or coordinator out \
+                  of reach; 130 a second signal.\n\nSIGTERM and Ctrl-C stop the \
                   run in good order. Where several coordinators share a store, a leader hands over \
                   to a standby instead, if one is there: to stop the run, stop the standbys first."
 )]
@@ -263,55 +267,6 @@ impl DataArgs {
         let hub = [dataset, dataset_config, dataset_split, column];
         data.is_some() || hub.iter().any(|flag| flag.is_some())
     }
-}
-
-/// How patient to be. A worker gets these when it joins.
-#[derive(Args, Clone, Copy, Debug)]
-pub struct TimesArgs {
-    /// How often a worker says that it is alive.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 1_000,
-        help_heading = "Times"
-    )]
-    pub heartbeat_ms: u64,
-
-    /// A worker silent for so long is lost, and stops by itself.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 10_000,
-        help_heading = "Times"
-    )]
-    pub lease_ms: u64,
-
-    /// How long one collective of the workers may take.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 300_000,
-        help_heading = "Times"
-    )]
-    pub collective_ms: u64,
-
-    /// How long a worker may take over a page before another gets it.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 120_000,
-        help_heading = "Times"
-    )]
-    pub page_lease_ms: u64,
-
-    /// How much work the page table covers ahead of the steps.
-    #[arg(
-        long,
-        value_name = "MS",
-        default_value_t = 60_000,
-        help_heading = "Times"
-    )]
-    pub rows_ahead_ms: u64,
 }
 
 /// The chain, for models that are loaded from it.

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use cli::Refused;
 use pages::{
-    DatasetViewer, LocalFiles, Secret, ServerAccess, Source, SourceInfo, Tokenizer, ViewerConfig,
+    DatasetViewer, ErrorClass, LocalFiles, RetryPolicy, Secret, ServerAccess, Source, SourceError,
+    SourceInfo, Tokenizer, ViewerConfig,
 };
 use run::{DataManifest, Dataset};
 
@@ -18,8 +19,12 @@ const DEFAULT_COLUMN: &str = "content";
 /// Describes the dataset of a new run, or of a resumed one whose flags name
 /// one: asks the dataset server, or reads local files once.
 ///
+/// A server that is away is no reason to refuse flags that were right yesterday: a
+/// new run waits for it, until whoever waits drops the future; a resumed one goes
+/// by what it was planned on.
+///
 /// # Errors
-/// Refused if the rows cannot be had, naming the flag.
+/// Refused if the rows cannot be had, now or later, naming the flag.
 pub(crate) async fn describe(
     args: &DataArgs,
     stored: Option<&DataManifest>,
@@ -29,7 +34,7 @@ pub(crate) async fn describe(
         // The rows are pinned; whether they are still there is seen when a
         // worker reads them.
         Some(stored) if !args.names_rows() => (stored.source.clone(), stored.rows),
-        _ => rows(args).await?,
+        _ => rows(args, stored).await?,
     };
     Ok(Dataset {
         source,
@@ -39,11 +44,14 @@ pub(crate) async fn describe(
     })
 }
 
-async fn rows(args: &DataArgs) -> Result<(run::Source, u64), Refused> {
+async fn rows(
+    args: &DataArgs,
+    stored: Option<&DataManifest>,
+) -> Result<(run::Source, u64), Refused> {
     let column = args.column.as_deref().unwrap_or(DEFAULT_COLUMN);
     match &args.data {
         Some(path) => local_rows(path, column).await,
-        None => hub_rows(args, column).await,
+        None => hub_rows(args, column, stored, RetryPolicy::default()).await,
     }
 }
 
@@ -69,7 +77,12 @@ async fn local_rows(path: &Path, column: &str) -> Result<(run::Source, u64), Ref
     Ok((source, rows))
 }
 
-async fn hub_rows(args: &DataArgs, column: &str) -> Result<(run::Source, u64), Refused> {
+async fn hub_rows(
+    args: &DataArgs,
+    column: &str,
+    stored: Option<&DataManifest>,
+    retry: RetryPolicy,
+) -> Result<(run::Source, u64), Refused> {
     let dataset = args.dataset.as_deref().unwrap_or(DEFAULT_DATASET);
     let config = args.dataset_config.as_deref().unwrap_or(DEFAULT_CONFIG);
     let split = args.dataset_split.as_deref().unwrap_or(DEFAULT_SPLIT);
@@ -85,10 +98,23 @@ async fn hub_rows(args: &DataArgs, column: &str) -> Result<(run::Source, u64), R
     let access = ServerAccess {
         endpoint: args.dataset_endpoint.clone(),
         token: token(),
+        retry,
         ..ServerAccess::default()
     };
     let viewer = DatasetViewer::new(viewer, access).map_err(|error| refuse(&error))?;
-    let SourceInfo { rows, revision } = viewer.describe().await.map_err(|error| refuse(&error))?;
+    let SourceInfo { rows, revision } = match (ask(&viewer).await, stored) {
+        (Answer::Info(info), _) => info,
+        (Answer::Refusal(error), _) => return Err(refuse(&error)),
+        (Answer::Away(error), Some(stored)) => {
+            tracing::warn!(
+                "--dataset {dataset}: {error}; going on with the rows that the run was planned on"
+            );
+            as_planned(stored)
+        }
+        (Answer::Away(error), None) => wait(&viewer, dataset, error)
+            .await
+            .map_err(|error| refuse(&error))?,
+    };
     let source = run::Source::Falcon {
         dataset: dataset.to_owned(),
         config: config.to_owned(),
@@ -97,6 +123,54 @@ async fn hub_rows(args: &DataArgs, column: &str) -> Result<(run::Source, u64), R
         revision,
     };
     Ok((source, rows))
+}
+
+/// What came of asking the dataset server, as often as its client does.
+enum Answer {
+    Info(SourceInfo),
+    /// It will say so again.
+    Refusal(SourceError),
+    /// It was not there, or too busy; it may be later.
+    Away(SourceError),
+}
+
+async fn ask(viewer: &DatasetViewer) -> Answer {
+    match viewer.describe().await {
+        Ok(info) => Answer::Info(info),
+        Err(error) => match error.class() {
+            ErrorClass::Retry { .. } => Answer::Away(error),
+            ErrorClass::Fatal | ErrorClass::Skip { .. } => Answer::Refusal(error),
+        },
+    }
+}
+
+/// Asks until there is an answer: there is no run without it.
+async fn wait(
+    viewer: &DatasetViewer,
+    dataset: &str,
+    mut error: SourceError,
+) -> Result<SourceInfo, SourceError> {
+    loop {
+        let ErrorClass::Retry { after } = error.class() else {
+            return Err(error);
+        };
+        // It says itself when it will be asked again.
+        tracing::warn!("the run waits for --dataset {dataset}: {error}");
+        tokio::time::sleep(after).await;
+        error = match ask(viewer).await {
+            Answer::Info(info) => return Ok(info),
+            Answer::Refusal(error) | Answer::Away(error) => error,
+        };
+    }
+}
+
+/// The rows of a run, which are pinned: workers refuse all others. So whatever the
+/// flags name beside them can be compared with the run all the same.
+fn as_planned(stored: &DataManifest) -> SourceInfo {
+    SourceInfo {
+        rows: stored.rows,
+        revision: stored.source.revision().to_owned(),
+    }
 }
 
 /// A token that may read gated datasets, from the environment or `.env`.
@@ -122,4 +196,110 @@ async fn tokenizer(
     });
     let tokenizer = opened.await.map_err(Refused::because)??;
     Ok((tokenizer.identity().to_owned(), tokenizer.vocabulary_size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    const ONCE: RetryPolicy = RetryPolicy {
+        attempts: 1,
+        first_wait: Duration::from_millis(1),
+        longest_backoff: Duration::from_millis(1),
+        longest_told_wait: Duration::from_millis(1),
+    };
+
+    /// A dataset server that gives these answers, one to each request, and is gone.
+    fn server(answers: Vec<(&'static str, String)>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        thread::spawn(move || {
+            for (status, body) in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let request = BufReader::new(stream.try_clone().unwrap()).lines();
+                let head = request.map_while(Result::ok);
+                assert!(head.take_while(|line| !line.is_empty()).count() > 0);
+                let length = body.len();
+                write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\nX-Revision: 5eed\r\nContent-Length: {length}\r\n\
+                     Connection: close\r\n\r\n{body}"
+                )
+                .unwrap();
+            }
+        });
+        endpoint
+    }
+
+    fn rows() -> (&'static str, String) {
+        let row = r#"{"row_idx":0,"row":{"content":"text"},"truncated_cells":[]}"#;
+        let body = format!(r#"{{"rows":[{row}],"num_rows_total":9950,"partial":false}}"#);
+        ("200 OK", body)
+    }
+
+    fn fault(status: &'static str) -> (&'static str, String) {
+        (status, r#"{"error":"words of the server"}"#.to_owned())
+    }
+
+    async fn described(
+        endpoint: String,
+        stored: Option<&DataManifest>,
+    ) -> Result<(run::Source, u64), String> {
+        let args = DataArgs {
+            dataset: Some("somebody/text".to_owned()),
+            dataset_endpoint: endpoint,
+            ..DataArgs::default()
+        };
+        let described = hub_rows(&args, DEFAULT_COLUMN, stored, ONCE).await;
+        described.map_err(|refused| refused.to_string())
+    }
+
+    fn source(dataset: &str, revision: &str) -> run::Source {
+        run::Source::Falcon {
+            dataset: dataset.to_owned(),
+            config: DEFAULT_CONFIG.to_owned(),
+            split: DEFAULT_SPLIT.to_owned(),
+            column: DEFAULT_COLUMN.to_owned(),
+            revision: revision.to_owned(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_run_waits_for_a_server_that_is_busy() {
+        let busy = ["503 Service Unavailable", "429 Too Many Requests"];
+        let mut answers: Vec<_> = busy.map(fault).into();
+        answers.extend([fault("500 Internal Server Error"), rows()]);
+        let described = described(server(answers), None).await;
+        assert_eq!(described, Ok((source("somebody/text", "5eed"), 9950)));
+    }
+
+    #[tokio::test]
+    async fn what_the_server_will_say_again_is_refused_also_after_it_was_busy() {
+        let answers = vec![fault("503 Service Unavailable"), fault("404 Not Found")];
+        let refused = described(server(answers), None).await.unwrap_err();
+        assert!(refused.contains("--dataset somebody/text"), "{refused}");
+        assert!(refused.contains("404"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_resumed_run_goes_by_its_plan_and_still_tells_another_dataset() {
+        for dataset in ["somebody/text", "somebody/else"] {
+            let stored = DataManifest {
+                source: source(dataset, "pinned"),
+                rows: 700,
+                ..crate::store::tests::run_record().config.data
+            };
+            let away = described(server(Vec::new()), Some(&stored)).await;
+            // As the flags name it, to be compared with what is stored.
+            assert_eq!(away, Ok((source("somebody/text", "pinned"), 700)));
+            let refused = vec![fault("401 Unauthorized")];
+            let refused = described(server(refused), Some(&stored)).await;
+            assert!(refused.unwrap_err().contains("401"));
+        }
+    }
 }

@@ -7,6 +7,7 @@ use run::RunConfig;
 
 use crate::args::LeadArgs;
 use crate::plan::{Checked, read_run};
+use crate::state_dir::{StateDir, StoreKind};
 use crate::store::RunStore;
 
 /// Whether the flags contradict the run, which may take a look at all of the data.
@@ -28,12 +29,15 @@ impl Foreseen {
                 && self.of(&record.config).is_none()
             {
                 let resumed = async {
-                    let checked = Checked::new(args, true)?;
-                    checked.resumed_config(args, &record.config).await
+                    let state_dir = StateDir(&args.state_dir);
+                    state_dir.check_owner(&record.config.run_id, StoreKind::Etcd)?;
+                    let checked = Checked::in_background(args, true).await?;
+                    let config = checked.resumed_config(args, &record.config).await?;
+                    Ok::<RunConfig, Failure>(config)
                 };
                 match resumed.await {
                     Ok(config) => self.resumed = Some((record.config, config)),
-                    Err(refused) => return refused.into(),
+                    Err(failure) => return failure,
                 }
             }
             tokio::time::sleep(LOOK_EVERY).await;

@@ -46,6 +46,7 @@ mod serve;
 mod server;
 mod services;
 mod standby;
+mod state_dir;
 pub mod store;
 pub mod wire;
 

@@ -6,12 +6,12 @@ use coordinator::commands;
 fn main() -> std::process::ExitCode {
     cli::main(|args: CoordinatorArgs, shutdown| async move {
         match args.command {
-            Some(Command::Status(args)) => commands::status(args).await,
-            Some(Command::Steps(args)) => commands::steps(args).await,
+            Some(Command::Status(args)) => commands::status(args, shutdown).await,
+            Some(Command::Steps(args)) => commands::steps(args, shutdown).await,
             Some(Command::Events(args)) => commands::events(args, shutdown).await,
-            Some(Command::Audit(args)) => commands::audit(args).await,
-            Some(Command::Backup(args)) => commands::backup(args).await,
-            Some(Command::Restore(args)) => commands::restore(args).await,
+            Some(Command::Audit(args)) => commands::audit(args, shutdown).await,
+            Some(Command::Backup(args)) => commands::backup(args, shutdown).await,
+            Some(Command::Restore(args)) => commands::restore(args, shutdown).await,
             None => coordinator::run(args.lead, shutdown).await,
         }
     })

@@ -4,7 +4,6 @@
 use std::fs;
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::num::NonZeroU32;
-use std::path::{Path, PathBuf};
 
 use cli::{Failure, Refused};
 use layout::{CONFIG_FILE, Gpt2Config, parameter_count};
@@ -19,6 +18,7 @@ use crate::machine::History;
 use crate::mirror::set_aside;
 use crate::packed::PackedPages;
 use crate::records::{Checkpoint, Hold};
+use crate::state_dir::{StateDir, StoreKind};
 use crate::store::{Embedded, RunRecord, RunStore, StoreError};
 
 /// Bytes of a parameter in a checkpoint: weights and two moments, in fp32.
@@ -32,23 +32,6 @@ const BESIDE_THE_NEWEST: u64 = 2;
 const BYTES_PER_PAGE: u64 = 140_000;
 /// Pages for which an endless run must have room at its start.
 const PAGES_OF_ENDLESS_RUN: u64 = 10_000;
-
-/// Where things are inside a state directory.
-pub(crate) struct StateDir<'a>(pub(crate) &'a Path);
-
-impl StateDir<'_> {
-    pub(crate) fn store(&self) -> PathBuf {
-        self.0.join("ledger.redb")
-    }
-
-    pub(crate) fn packed(&self) -> PathBuf {
-        self.0.join("packed")
-    }
-
-    pub(crate) fn checkpoints(&self) -> PathBuf {
-        self.0.join("checkpoints")
-    }
-}
 
 /// A run that is ready to be led.
 pub(crate) struct Plan {
@@ -77,6 +60,15 @@ enum Disk {
         /// every file.
         followed: bool,
     },
+}
+
+impl Disk {
+    fn store_kind(self) -> StoreKind {
+        match self {
+            Disk::Own => StoreKind::Redb,
+            Disk::OneOfSeveral { .. } => StoreKind::Etcd,
+        }
+    }
 }
 
 impl Plan {
@@ -170,6 +162,27 @@ impl Checked {
         })
     }
 
+    /// The same, on a thread that may read gigabytes.
+    pub(crate) async fn in_background(
+        args: &LeadArgs,
+        run_exists: bool,
+    ) -> Result<Checked, Failure> {
+        let args = args.clone();
+        let checked = tokio::task::spawn_blocking(move || Checked::new(&args, run_exists)).await;
+        Ok(checked.map_err(anyhow::Error::from)??)
+    }
+
+    /// The flags of a run that is there and that they were found not to
+    /// contradict: nothing is read once more.
+    fn already(args: &LeadArgs) -> Checked {
+        Checked {
+            weights: None,
+            loaded: None,
+            run_args: args.run.clone(),
+            settings: None,
+        }
+    }
+
     /// Opens the state directory: continues the run that is there, if the flags
     /// do not contradict it, or begins a new one. What can be refused is,
     /// before anything is created.
@@ -177,6 +190,7 @@ impl Checked {
         let state_dir = StateDir(&args.state_dir);
         let mut new_config = None;
         if !state_dir.store().exists() {
+            state_dir.check_unowned(StoreKind::Redb)?;
             let config = self.new_config(args).await?;
             check_space(args, &config, &History::default())?;
             new_config = Some(config);
@@ -194,24 +208,32 @@ impl Checked {
     }
 
     /// Continues or begins the run in a store that other coordinators have too.
+    /// `stored`: the run in it.
     pub(crate) async fn plan_among_several(
-        self,
         args: &LeadArgs,
         store: RunStore,
+        stored: Option<RunRecord>,
         foreseen: &Foreseen,
         followed: bool,
     ) -> Result<Plan, Failure> {
-        let stored = read_run(&store).await?;
-        let config = match &stored {
-            Some(record) => match foreseen.of(&record.config) {
-                Some(config) => config.clone(),
-                None => self.resumed_config(args, &record.config).await?,
-            },
-            None => self.new_config(args).await?,
+        let resumed = stored.as_ref().map(|record| &record.config);
+        let known = resumed.and_then(|config| foreseen.of(config));
+        let (checked, config) = match (known, resumed) {
+            (Some(config), _) => (Checked::already(args), config.clone()),
+            (None, Some(config)) => {
+                let checked = Checked::in_background(args, true).await?;
+                let config = checked.resumed_config(args, config).await?;
+                (checked, config)
+            }
+            (None, None) => {
+                let checked = Checked::in_background(args, false).await?;
+                let config = checked.new_config(args).await?;
+                (checked, config)
+            }
         };
         let disk = Disk::OneOfSeveral { followed };
         let args = args.clone();
-        tokio::task::spawn_blocking(move || self.settle(&args, store, stored, config, disk))
+        tokio::task::spawn_blocking(move || checked.settle(&args, store, stored, config, disk))
             .await
             .map_err(anyhow::Error::from)?
     }
@@ -227,9 +249,23 @@ impl Checked {
     ) -> Result<Plan, Failure> {
         let state_dir = StateDir(&args.state_dir);
         let mut history = store.history()?;
+        let kind = disk.store_kind();
+        match &stored {
+            Some(record) => state_dir.check_owner(&record.config.run_id, kind)?,
+            None => state_dir.check_unowned(kind)?,
+        }
         check_space(args, &config, &history)?;
         let packed = PackedPages::open(&state_dir.packed())?;
         let root = state_dir.checkpoints();
+        let unrecorded = CheckpointFolder::at(&root, &config.model)
+            .set_aside_unrecorded(history.reported().step, &state_dir.unrecorded())?;
+        for path in unrecorded {
+            tracing::warn!(
+                "a checkpoint of steps that the records do not know is now at {}: delete it if you \
+                 do not need it",
+                path.display()
+            );
+        }
         let checkpoints = CheckpointFolder::open(&root, &config.model, &history.checkpoints)?
             .with_budget(args.checkpoints.disk.map(|budget| budget.0));
         match &stored {
@@ -244,6 +280,7 @@ impl Checked {
                 history.checkpoints.extend(initial);
             }
         }
+        state_dir.set_owner(&config.run_id, kind)?;
         let (absent, damaged) = match disk {
             Disk::Own => {
                 let verified = verified_history(&store, history, &checkpoints, &config)?;

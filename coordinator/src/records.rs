@@ -38,6 +38,19 @@ impl CheckpointId {
     pub fn initial() -> CheckpointId {
         CheckpointId("initial".to_owned())
     }
+
+    /// The step in the name; `None` if it is not of the form of [`CheckpointId::of`].
+    pub fn step(&self) -> Option<u64> {
+        let (step, generation) = self.0.strip_prefix("step-")?.split_once("-g")?;
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let is_well_formed = step.len() >= 8 && is_number(step) && is_number(generation);
+        is_well_formed.then(|| step.parse().ok()).flatten()
+    }
+
+    /// Whether a checkpoint can have this name.
+    pub fn is_well_formed(&self) -> bool {
+        *self == CheckpointId::initial() || self.step().is_some()
+    }
 }
 
 impl fmt::Display for CheckpointId {

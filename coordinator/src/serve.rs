@@ -14,10 +14,11 @@ use crate::lead::Lead;
 use crate::loading;
 use crate::machine::Outcome;
 use crate::mirror::{Elsewhere, Holdings};
-use crate::plan::{Checked, Plan, StateDir};
+use crate::plan::{Checked, Plan, open_store};
 use crate::server::{Roles, Server, Tenure, listen};
 use crate::services::{Coordinating, Standbys};
 use crate::standby;
+use crate::state_dir::StateDir;
 use crate::store::{Etcd, EtcdConfig, StoreError};
 
 /// The pause before etcd is looked for again.
@@ -36,14 +37,26 @@ pub struct Coordinator {
 /// it impossible to go on.
 pub async fn run(args: LeadArgs, shutdown: CancellationToken) -> Result<(), Failure> {
     if let Some(config) = args.store.etcd_config()? {
-        let lease = args.election.lease()?;
+        let lease = args.election.lease();
         let connected = shutdown.run_until_cancelled(connect(&config)).await;
         return match connected.transpose()? {
             Some(etcd) => standby::run(args, ByEtcd { etcd, lease }, shutdown).await,
             None => Ok(()),
         };
     }
-    let coordinator = Coordinator::start(&args).await?;
+    // In a task, for parts of it block, and a signal ends it wherever it is: no
+    // run is led yet, and what is on disk is what a start that was killed leaves,
+    // which the next one goes on from.
+    let starting = args.clone();
+    let starting = tokio::spawn(async move { Coordinator::start(&starting).await });
+    let Some(started) = shutdown.run_until_cancelled(starting).await else {
+        tracing::info!("stopped before the run was led");
+        return Ok(());
+    };
+    let coordinator = match started {
+        Ok(started) => started?,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    };
     let address_file = match &args.address_file {
         Some(path) => Some(AddressFile::write(path, coordinator.address())?),
         None => None,
@@ -83,7 +96,7 @@ impl Coordinator {
     /// # Errors
     /// Refused if flags, files or folders cannot be used.
     pub async fn start(args: &LeadArgs) -> Result<Coordinator, Failure> {
-        let run_exists = StateDir(&args.state_dir).store().exists();
+        let run_exists = run_exists(&StateDir(&args.state_dir))?;
         let args = &with_loaded_model(args, run_exists).await?;
         let checked = Checked::new(args, run_exists)?;
         let listener = listen(args.listen).await?;
@@ -139,6 +152,16 @@ impl Coordinator {
         lead.conclude().await?;
         Ok(outcome?)
     }
+}
+
+/// Whether a state directory has a run, and not only the store that a first start
+/// made before it was cut short.
+fn run_exists(state_dir: &StateDir<'_>) -> Result<bool, Failure> {
+    if !state_dir.store().exists() {
+        return Ok(false);
+    }
+    let run = open_store(state_dir)?.run().map_err(Refused::because)?;
+    Ok(run.is_some())
 }
 
 /// The flags with `--load_uid` and `--load_best` turned into a folder. A run that

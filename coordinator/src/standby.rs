@@ -4,8 +4,9 @@
 //! ```text
 //!            elected             deposed, or the store is out of reach
 //! standing by ─────► leading ──────────────────────────► standing by
-//!                       │ told to stop: another stands by, it resigns;
-//!                       ▼ nobody does, the run is stopped
+//!                       │ told to stop: another stands by, it resigns, and is
+//!                       │ followed; nobody does, the run is stopped
+//!                       ▼
 //! ```
 //!
 //! Architecture invariant: between losing its office and the next election a
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use cli::{Failure, Refused};
 use client::Address;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::LeadArgs;
@@ -25,7 +26,7 @@ use crate::lead::Lead;
 use crate::loading;
 use crate::machine::Outcome;
 use crate::mirror::{Elsewhere, Holdings, keep_up};
-use crate::plan::{Checked, Plan};
+use crate::plan::{Checked, Plan, read_run};
 use crate::serve::{AddressFile, announce, conclusion, with_loaded_model};
 use crate::server::{Role, Roles, Server, Standby, Tenure, listen};
 use crate::services::{Coordinating, Standbys};
@@ -48,6 +49,15 @@ enum Over {
     Resigned,
 }
 
+/// What a coordinator does that is told to stop while it leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    /// Leaves the run to a standby, if there is one.
+    HandOver,
+    /// Stops the run.
+    StopRun,
+}
+
 /// Stands by and leads by turns, until the run is complete or `shutdown` is
 /// cancelled.
 ///
@@ -60,7 +70,7 @@ pub(crate) async fn run<E: Elections>(
     shutdown: CancellationToken,
 ) -> Result<(), Failure> {
     // What is wrong with the flags is said before anything is touched.
-    Checked::new(&args, true)?;
+    Checked::in_background(&args, true).await?;
     let listener = listen(args.listen).await?;
     let bound = listener.local_addr().map_err(anyhow::Error::from)?;
     let address = match &args.advertise {
@@ -129,18 +139,44 @@ struct Candidate<E> {
 impl<E: Elections> Candidate<E> {
     /// Until the run is over or somebody else's; `None` when it is not over.
     async fn live(&mut self, shutdown: &CancellationToken) -> Result<Option<Outcome>, Failure> {
+        let mut farewell = Farewell::HandOver;
         loop {
+            let may_go = farewell == Farewell::HandOver;
+            let led = led_by_another(self.roles.clone());
             let elected = tokio::select! {
                 elected = self.stand_by() => elected?,
-                () = shutdown.cancelled() => return Ok(None),
+                () = shutdown.cancelled(), if may_go => return Ok(None),
+                () = led, if !may_go => return Ok(None),
             };
-            let over = self.lead(elected, shutdown).await;
+            let over = self.lead(elected, farewell, shutdown).await;
             self.server.stand_by(Standby::default()).await;
             match over? {
                 Over::Ended(outcome) => return Ok(Some(outcome)),
-                Over::Resigned => return Ok(None),
+                Over::Resigned => {
+                    let patience = Duration::from_millis(self.args.times.lease_ms / 3);
+                    if timeout(patience, self.is_followed()).await.is_ok() {
+                        return Ok(None);
+                    }
+                    tracing::warn!(
+                        "no standby leads: they stopped as well; leading to stop the run"
+                    );
+                    farewell = Farewell::StopRun;
+                }
                 Over::Deposed => sleep(PAUSE).await,
             }
+        }
+    }
+
+    /// Waits until another leads.
+    async fn is_followed(&self) {
+        loop {
+            if let Ok(Some(leader)) = self.elections.leader().await
+                && leader != self.address
+            {
+                tracing::info!("{leader} leads now");
+                return;
+            }
+            sleep(LOOK_EVERY).await;
         }
     }
 
@@ -174,6 +210,7 @@ impl<E: Elections> Candidate<E> {
     async fn lead(
         &mut self,
         office: E::Office,
+        farewell: Farewell,
         shutdown: &CancellationToken,
     ) -> Result<Over, Failure> {
         let tenure = Tenure::while_holding(office.holds());
@@ -236,7 +273,7 @@ impl<E: Elections> Candidate<E> {
                 failure = self.server.failed() => return Err(failure),
                 () = shutdown.cancelled(), if !asked => {
                     let others = self.elsewhere.standbys.present();
-                    if !others.is_empty() {
+                    if farewell == Farewell::HandOver && !others.is_empty() {
                         tracing::info!("handing over to {}", others.join(" or "));
                         lead.abandon().await;
                         resign(office).await;
@@ -266,18 +303,20 @@ impl<E: Elections> Candidate<E> {
 
     async fn plan(&mut self, office: &E::Office) -> Result<Plan, Failure> {
         let store = office.store();
-        let reading = store.clone();
-        let run_exists = tokio::task::spawn_blocking(move || reading.run())
-            .await
-            .map_err(anyhow::Error::from)??
-            .is_some();
-        let args = with_loaded_model(&self.args, run_exists).await?;
-        let checked = Checked::new(&args, run_exists)?;
-        let plan = checked
-            .plan_among_several(&args, store, &self.foreseen, self.former.is_some())
-            .await?;
+        let stored = read_run(&store).await?;
+        let args = with_loaded_model(&self.args, stored.is_some()).await?;
+        let followed = self.former.is_some();
+        let plan =
+            Checked::plan_among_several(&args, store, stored, &self.foreseen, followed).await?;
         loading::discard(&args.state_dir);
         Ok(plan)
+    }
+}
+
+/// Waits until a standby sees another lead.
+async fn led_by_another(roles: Roles) {
+    while roles.as_standby().leader.is_none() {
+        sleep(LOOK_EVERY).await;
     }
 }
 
@@ -328,7 +367,7 @@ async fn look<E: Elections>(
 }
 
 async fn resign(office: impl Office) {
-    match tokio::time::timeout(RESIGN_WITHIN, office.resign()).await {
+    match timeout(RESIGN_WITHIN, office.resign()).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::warn!("another leads when the lease has run out: {error}"),
         Err(_) => tracing::warn!("another leads when the lease has run out"),

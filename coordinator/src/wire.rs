@@ -150,6 +150,28 @@ pub(crate) fn sha256(bytes: &[u8]) -> Result<[u8; 32], Malformed> {
         .map_err(|_| Malformed::missing("sha256 of 32 bytes"))
 }
 
+/// The most bytes of a name or an address.
+const LONGEST_NAME: usize = 256;
+/// The most bytes of a text in words that is kept.
+const LONGEST_REASON: usize = 2048;
+
+/// Why, in a worker's words. Such a text goes into records and events, so one that
+/// is too long is cut off.
+fn reason(mut words: String) -> String {
+    if words.len() > LONGEST_REASON {
+        words.truncate(words.floor_char_boundary(LONGEST_REASON));
+        words.push('…');
+    }
+    words
+}
+
+fn short(field: &'static str, text: String) -> Result<String, Malformed> {
+    match text.len() <= LONGEST_NAME {
+        true => Ok(text),
+        false => Err(Malformed::invalid(field)),
+    }
+}
+
 /// What a worker says in its session.
 ///
 /// # Errors
@@ -167,33 +189,36 @@ pub fn from_worker(body: v1::worker_message::Body) -> Result<FromWorker, Malform
             applied_generation: ready.applied_generation,
         },
         Body::StoreListening(listening) => FromWorker::StoreListening {
-            address: listening.address,
+            address: short("store_listening.address", listening.address)?,
         },
         Body::StepReports(reports) => FromWorker::StepReports(step_reports(&reports.reports)?),
         Body::Evaluated(evaluation) => FromWorker::Evaluated(evaluation.try_into()?),
         Body::Left(left) => FromWorker::Left {
             reports: step_reports(&left.reports)?,
-            reason: left.reason,
+            reason: reason(left.reason),
         },
         Body::Finished(finished) => FromWorker::Finished {
             cursor: required_cursor(finished.cursor, "finished.cursor")?,
         },
         Body::Drain(drain) => FromWorker::Drain {
-            reason: drain.reason,
+            reason: reason(drain.reason),
         },
         Body::RunFailed(failed) => FromWorker::RunFailed {
-            reason: failed.reason,
+            reason: reason(failed.reason),
         },
         Body::CheckpointDamaged(damaged) => FromWorker::CheckpointDamaged {
-            id: CheckpointId(damaged.checkpoint_id),
-            reason: damaged.reason,
+            id: CheckpointId(short(
+                "checkpoint_damaged.checkpoint_id",
+                damaged.checkpoint_id,
+            )?),
+            reason: reason(damaged.reason),
         },
         Body::PageFailed(failed) => FromWorker::PageFailed {
             slot: failed
                 .slot
                 .ok_or(Malformed::missing("page_failed.slot"))?
                 .try_into()?,
-            reason: failed.reason,
+            reason: reason(failed.reason),
             permanent: failed.permanent,
         },
     })
@@ -208,6 +233,7 @@ fn activity(phase: v1::Phase) -> Activity {
         v1::Phase::Unspecified | v1::Phase::Starting => Activity::Starting,
         v1::Phase::Ready => Activity::Ready,
         v1::Phase::Forming => Activity::Forming,
+        v1::Phase::Restoring => Activity::Restoring,
         v1::Phase::WaitingForData => Activity::WaitingForData,
         v1::Phase::Training => Activity::Training,
         v1::Phase::Reducing => Activity::Reducing,

@@ -27,7 +27,9 @@ impl Malformed {
         }
     }
 
-    fn invalid(field: &'static str) -> Self {
+    /// `field` has a value that it cannot have.
+    #[must_use]
+    pub fn invalid(field: &'static str) -> Self {
         Self {
             field,
             problem: "is not valid",

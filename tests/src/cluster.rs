@@ -165,6 +165,7 @@ impl TestCluster {
 
     /// Waits until the run is complete and every program has ended well.
     pub fn complete(&mut self) {
+        self.note_ports();
         self.wait_complete(LIMIT)
             .unwrap_or_else(|error| panic!("{error}"));
     }
@@ -220,12 +221,23 @@ impl TestCluster {
 
     fn wait_for(&mut self, what: &str, enough: impl Fn(&[Step]) -> bool) -> Vec<Step> {
         let cluster = &mut self.cluster;
-        wait_until(what, LIMIT, || {
+        let waited = wait_until(what, LIMIT, || {
             cluster.expect_no_failure()?;
             let taken = cluster.steps(0)?;
             Ok(enough(&taken).then_some(taken))
-        })
-        .unwrap_or_else(|error| panic!("{error}"))
+        });
+        // Whoever steps listens on all that it is going to.
+        cluster.note_ports();
+        waited.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// The promise that nothing is left of a cluster whose programs have all
+    /// ended: no process, no unfinished file, none of the ports that were seen.
+    ///
+    /// # Panics
+    /// When something is.
+    pub fn assert_nothing_is_left(&mut self) {
+        assert_eq!(self.left_behind(), Vec::<String>::new());
     }
 
     /// The folders of the checkpoints that are in their place, the oldest first.

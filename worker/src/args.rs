@@ -23,8 +23,10 @@ use crate::source::LocalData;
     subcommand_negates_reqs = true
 )]
 #[command(
-    after_help = "Exit codes: 0 done or drained, 1 failed, 2 refused before it started, \
-                        75 asks its supervisor to restart it."
+    after_help = "Exit codes: 0 done or drained, 1 failed, 2 refused before it started, 3 the \
+                  coordinator says that the run cannot go on, 75 asks its supervisor to restart \
+                  it, 130 left at once. With --device cuda:all: the code on which the workers of \
+                  all GPUs agree, else 1."
 )]
 pub struct WorkerArgs {
     /// What to do instead of training.
@@ -67,7 +69,9 @@ pub struct TrainArgs {
     pub advertise: Option<String>,
 
     /// Port of the rendezvous store when this worker is rank 0; 0 lets the
-    /// system choose. Set it where a firewall opens single ports.
+    /// system choose. Set it where a firewall opens single ports. Each worker of
+    /// a machine needs its own: with --device cuda:all, the worker of the n-th
+    /// GPU, counted from 0, takes PORT + n.
     #[arg(
         long,
         value_name = "PORT",
@@ -117,6 +121,11 @@ pub struct TrainArgs {
         help_heading = "Data"
     )]
     pub cache_mib: u64,
+
+    /// Leave at once when standard input ends, which only the supervisor that
+    /// started this worker keeps open.
+    #[arg(long, hide = true)]
+    pub supervised: bool,
 
     /// Where this machine's rows come from.
     #[command(flatten)]

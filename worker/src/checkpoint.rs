@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::cadence::Cadence;
 use crate::identity::Identity;
+use crate::trainer::{EPOCH_LOSS_FILE, EpochLoss};
 
 /// Copies that may wait behind the one in flight; the trainer waits beyond
 /// that, so that at most two copies take memory.
@@ -26,6 +27,8 @@ pub(crate) struct Job {
     pub(crate) cursor: ledger::Cursor,
     pub(crate) evaluation: Option<v1::Evaluation>,
     pub(crate) training_loss: f64,
+    /// What the epoch under way has cost so far.
+    pub(crate) epoch_loss: EpochLoss,
     pub(crate) weights: Snapshot,
     pub(crate) optimizer: OptimizerState,
 }
@@ -265,18 +268,23 @@ where
 
 /// What transformers reads, and apart from it what only training needs.
 fn files(job: &Job) -> Result<Vec<UploadFile>, ModelError> {
+    use v1::FileKind::{Model, State};
     let config = job.weights.config();
     let weights = job.weights.model_file();
     let optimizer = job.optimizer.file()?;
-    let text = |name: &str, bytes: Vec<u8>| UploadFile {
+    let text = |kind: v1::FileKind, name: &str, bytes: Vec<u8>| UploadFile {
         name: name.to_owned(),
-        kind: v1::FileKind::Model,
+        kind,
         size: bytes.len() as u64,
         content: Box::new(Cursor::new(bytes)),
     };
-    Ok(vec![
-        text(layout::CONFIG_FILE, config.to_json()),
-        text(layout::GENERATION_CONFIG_FILE, config.generation_json()),
+    let mut files = vec![
+        text(Model, layout::CONFIG_FILE, config.to_json()),
+        text(
+            Model,
+            layout::GENERATION_CONFIG_FILE,
+            config.generation_json(),
+        ),
         UploadFile {
             name: layout::MODEL_FILE.to_owned(),
             kind: v1::FileKind::Model,
@@ -289,7 +297,10 @@ fn files(job: &Job) -> Result<Vec<UploadFile>, ModelError> {
             size: optimizer.total_bytes(),
             content: Box::new(optimizer),
         },
-    ])
+    ];
+    let epoch_loss = job.epoch_loss.to_json();
+    files.extend(epoch_loss.map(|json| text(State, EPOCH_LOSS_FILE, json)));
+    Ok(files)
 }
 
 #[cfg(test)]

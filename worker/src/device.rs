@@ -63,6 +63,16 @@ impl DeviceChoice {
     }
 }
 
+/// How many CPU workers stand in for the GPUs of `cuda:all`, so that supervision
+/// can be tested on any machine: `PEREGRINE_STAND_IN_GPUS`. A build without debug
+/// assertions has none.
+pub(crate) fn stand_ins() -> Option<usize> {
+    if !cfg!(debug_assertions) {
+        return None;
+    }
+    std::env::var("PEREGRINE_STAND_IN_GPUS").ok()?.parse().ok()
+}
+
 /// How many GPUs this build and this machine can use.
 #[must_use]
 pub fn usable_gpus() -> usize {

@@ -31,6 +31,7 @@
 //! feeder) is used in another.
 
 pub mod args;
+mod arriving;
 mod book;
 mod cadence;
 mod checkpoint;
@@ -46,6 +47,8 @@ mod scratch;
 mod session;
 pub mod source;
 mod start;
+mod store_port;
+mod supervised;
 mod supervisor;
 mod trainer;
 mod watchdog;

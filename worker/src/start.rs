@@ -1,6 +1,6 @@
 //! From flags to a worker at work, and to its exit.
 
-use std::net::{IpAddr, TcpListener, ToSocketAddrs as _, UdpSocket};
+use std::net::{IpAddr, ToSocketAddrs as _, UdpSocket};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::thread;
@@ -16,9 +16,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::TrainArgs;
+use crate::arriving::Arriving;
 use crate::book::Book;
 use crate::control::{Command, Control};
-use crate::device;
+use crate::device::{self, DeviceChoice};
 use crate::identity::Identity;
 use crate::page_store::PageStore;
 use crate::prepare::Preparation;
@@ -26,7 +27,7 @@ use crate::scratch::Scratch;
 use crate::session::{Ended, Introduction, Session, join};
 use crate::trainer::{Fatal, Trainer};
 use crate::watchdog::Watchdog;
-use crate::{source, supervisor};
+use crate::{source, store_port, supervised, supervisor};
 
 /// Trains until the run is complete, or `shutdown` asks this worker to drain.
 ///
@@ -34,32 +35,41 @@ use crate::{source, supervisor};
 /// Flags that name a device, folder, port or host that cannot be used are
 /// refused before the coordinator is asked anything.
 pub async fn run(args: TrainArgs, shutdown: CancellationToken) -> Result<(), Failure> {
+    if args.supervised {
+        supervised::leave_with_supervisor().context("starting to watch the supervisor")?;
+    }
     let coordinators: Addresses = args
         .coordinator
         .join(",")
         .parse()
         .map_err(|error| Refused::new(format!("--coordinator: {error}")))?;
-    let devices = args
-        .device
-        .resolve(device::usable_gpus())
-        .map_err(Refused::because)?;
+    let devices = match (args.device, device::stand_ins()) {
+        (DeviceChoice::AllGpus, Some(count)) => vec![Device::Cpu; count],
+        (choice, _) => choice
+            .resolve(device::usable_gpus())
+            .map_err(Refused::because)?,
+    };
     cli::writable_directory("--cache-dir", &args.cache_dir)?;
-    if args.store_port != 0 {
-        TcpListener::bind(("0.0.0.0", args.store_port)).map_err(|error| {
-            Refused::new(format!(
-                "--store-port {}: {error}; choose a free port, or 0 to let the system choose",
-                args.store_port
-            ))
-        })?;
+    let ports = store_port::of_each(args.store_port, devices.len())?;
+    let patience = match args.supervised {
+        // The supervisor found it free; refused now, its GPU would be lost.
+        true => store_port::Patience::Endless,
+        false => store_port::Patience::ForPredecessor,
+    };
+    match shutdown
+        .run_until_cancelled(store_port::expect_free(&ports, patience))
+        .await
+    {
+        Some(free) => free?,
+        None => return Ok(()),
     }
     let host_name = rustix::system::uname()
         .nodename()
         .to_string_lossy()
         .into_owned();
-    if args.device == device::DeviceChoice::AllGpus {
-        let names: Vec<String> = devices.iter().copied().map(device::name).collect();
+    if args.device == DeviceChoice::AllGpus {
         let name = args.name.as_deref().unwrap_or(&host_name);
-        return Ok(supervisor::run(&names, name, shutdown).await?);
+        return supervisor::run(&devices, &ports, name, shutdown).await;
     }
     let device = devices[0];
     let advertised_host = match &args.advertise {
@@ -247,7 +257,7 @@ impl Joined {
             precision: self.starting.precision,
             advertised_host: self.starting.introduction.advertised_host.clone(),
             store_port: self.starting.args.store_port,
-            scratch: Scratch::new(self.starting.args.cache_dir.clone()),
+            arriving: Arriving::new(Scratch::new(self.starting.args.cache_dir.clone())),
             connection: self.connection.clone(),
             identity: Arc::clone(&self.identity),
             control: Arc::clone(&control),

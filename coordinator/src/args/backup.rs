@@ -53,7 +53,7 @@ pub struct RestoreArgs {
     #[command(flatten)]
     pub store: StoreArgs,
 
-    /// Replace the records that are there.
+    /// Replace the records that are there, and files that hold something else.
     #[arg(long)]
     pub force: bool,
 

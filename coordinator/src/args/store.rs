@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, Args, Command};
 use cli::{Refused, Secret};
 
+use super::times::between;
 use crate::store::{EtcdConfig, EtcdUrl, StoreUrl};
 
 /// Holds the password of `--etcd-user` where no file is named.
@@ -175,27 +176,23 @@ pub struct ElectionArgs {
         long,
         value_name = "MS",
         default_value_t = 3_000,
+        value_parser = leader_lease,
         help_heading = "Store"
     )]
     pub leader_lease_ms: u64,
 }
 
-impl ElectionArgs {
-    /// The shortest that renewals across a network can keep up with.
-    const SHORTEST: u64 = 1_000;
+/// The shortest that renewals across a network, of which one may be lost, can keep
+/// up with.
+const SHORTEST_LEASE_MS: u64 = 1_000;
 
+fn leader_lease(text: &str) -> Result<u64, String> {
+    between(SHORTEST_LEASE_MS, text)
+}
+
+impl ElectionArgs {
     /// The lease.
-    ///
-    /// # Errors
-    /// If it is too short to be renewed in time.
-    pub fn lease(&self) -> Result<Duration, Refused> {
-        match self.leader_lease_ms {
-            short if short < Self::SHORTEST => Err(Refused::new(format!(
-                "--leader-lease-ms {short}: a lease must last through lost messages; give at \
-                 least {}",
-                Self::SHORTEST
-            ))),
-            long => Ok(Duration::from_millis(long)),
-        }
+    pub fn lease(&self) -> Duration {
+        Duration::from_millis(self.leader_lease_ms)
     }
 }

@@ -12,10 +12,15 @@
 //! 32 bytes                          SHA-256 of everything before
 //! ```
 //!
+//! Packed pages and checkpoints go with them as files ([`Placing`]). A restore gives
+//! them their places before it writes records, so that whoever finds the records
+//! finds what they name; and takes them back if the records cannot be written.
+//!
 //! Architecture invariant: the records are copied as they are stored. What they
 //! mean is the business of those who open the store.
 
 mod files;
+mod placing;
 #[cfg(test)]
 mod tests;
 
@@ -27,8 +32,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use layout::LayoutError;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
 
-pub use files::{Copied, link_checkpoints, link_tree};
+pub use files::Tree;
+pub use placing::{Copied, Placing, Purpose};
 
 use crate::store::{Batch, Frozen, Keyspace, RunStore, StoreError};
 
@@ -113,6 +120,36 @@ pub enum BackupError {
         /// Where it was looked for.
         folder: PathBuf,
     },
+    /// A checkpoint that the records name is not in the backup.
+    #[error(
+        "checkpoint {id} is in the backup's records and not whole in {}: use another copy of the \
+         backup, or restore the records alone with --from {}", folder.display(), records.display()
+    )]
+    Incomplete {
+        /// The checkpoint.
+        id: String,
+        /// Where it was looked for.
+        folder: PathBuf,
+        /// The records.
+        records: PathBuf,
+    },
+    /// Where a file belongs is another.
+    #[error("{} is there already with other content: {advice}", path.display())]
+    InTheWay {
+        /// The file that is there.
+        path: PathBuf,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The records may be there or not, and the files that they name are.
+    #[error("the files are in place, and {source}; then restore again with --force")]
+    Uncertain {
+        /// What is known of the records.
+        source: StoreError,
+    },
+    /// Somebody asked to stop.
+    #[error("interrupted before it was done")]
+    Interrupted,
 }
 
 fn of_run(run_id: Option<&str>) -> String {
@@ -125,6 +162,11 @@ impl BackupError {
             path: path.to_owned(),
             source,
         }
+    }
+
+    /// Whether a file or folder is not there.
+    fn is_absence(&self) -> bool {
+        matches!(self, BackupError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -186,23 +228,30 @@ impl Backup {
         })
     }
 
-    /// Puts the records into a store, in one batch. Returns how many that are
-    /// there were replaced.
+    /// What a store holds that the records are to replace, which nobody else may
+    /// write until then.
     ///
     /// # Errors
-    /// If the store has records and `force` is not set; if it cannot be read or
-    /// written.
-    pub fn restore(&self, into: &impl Keyspace, force: bool) -> Result<usize, BackupError> {
-        let there = Frozen::of(into)?;
-        let replaced = there.pairs().len();
-        if replaced > 0 && !force {
+    /// If it holds something and `force` is not set; if it cannot be read.
+    pub fn room_in(&self, store: &impl Keyspace, force: bool) -> Result<Frozen, BackupError> {
+        let there = Frozen::of(store)?;
+        let records = there.pairs().len();
+        if records > 0 && !force {
             // Whatever is there may be no run that this version understands.
             let run = RunStore::new(there).run().unwrap_or_default();
             return Err(BackupError::NotEmpty {
-                records: replaced,
+                records,
                 run_id: run.map(|run| run.config.run_id),
             });
         }
+        Ok(there)
+    }
+
+    /// Puts the records into a store instead of what there is, in one batch.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub fn replace(&self, there: &Frozen, store: &impl Keyspace) -> Result<(), BackupError> {
         let mut batch = Batch::default();
         for (key, _) in there.pairs() {
             batch.delete(key.clone());
@@ -210,8 +259,43 @@ impl Backup {
         for (key, value) in self.records.pairs() {
             batch.put(key.clone(), value.clone());
         }
-        into.commit(batch)?;
-        Ok(replaced)
+        match store.commit(batch) {
+            Err(source @ StoreError::Uncertain { .. }) => Err(BackupError::Uncertain { source }),
+            committed => Ok(committed?),
+        }
+    }
+
+    /// Restores everything: gives files their places, and then puts the records
+    /// into a store that nobody else may write. Returns what there is now of each
+    /// tree, and how many records were replaced.
+    ///
+    /// # Errors
+    /// As [`Backup::room_in`], [`Placing::prepare`] and [`Backup::replace`]. Store
+    /// and folders are as they were then, but for [`BackupError::Uncertain`].
+    pub fn restore(
+        &self,
+        trees: &[Tree],
+        store: &impl Keyspace,
+        force: bool,
+        stop: &CancellationToken,
+    ) -> Result<(Vec<Copied>, usize), BackupError> {
+        let there = self.room_in(store, force)?;
+        let (mut placing, copied) = Placing::prepare(trees, Purpose::Restore { force }, stop)?;
+        placing.place()?;
+        // From here on it takes no longer than a commit, and a commit that was
+        // begun cannot be called back.
+        files::go_on(stop)?;
+        match self.replace(&there, store) {
+            Err(error @ BackupError::Uncertain { .. }) => {
+                placing.keep();
+                Err(error)
+            }
+            Err(error) => Err(error),
+            Ok(()) => {
+                placing.keep();
+                Ok((copied, there.pairs().len()))
+            }
+        }
     }
 }
 

@@ -5,7 +5,8 @@
 //! `state/`, and a `manifest.json` for people. It is received into a hidden
 //! folder beside it ([`Upload`]), where every chunk and file is compared with
 //! its hash, and renamed when all of it is flushed. It *is* a checkpoint once
-//! its manifest is in the store; folders without one are removed at start.
+//! its manifest is in the store; folders without one are removed at start, but
+//! for those of steps that the store does not know, which are set aside.
 //!
 //! Architecture invariant: which checkpoints are kept is the state machine's
 //! decision. This module carries it out, once nobody reads a file any more.
@@ -16,6 +17,7 @@ mod import;
 mod policy;
 mod read;
 mod room;
+mod unrecorded;
 mod upload;
 mod verify;
 
@@ -115,9 +117,9 @@ impl CheckpointFolder {
                 let of_it = [self.path(&c.id), self.partial(&c.id)];
                 of_it.contains(&entry.path())
             });
-            let is_ours = name
-                .to_str()
-                .is_some_and(|name| name.starts_with(PARTIAL) || !name.starts_with('.'));
+            let is_ours = name.to_str().is_some_and(|name| {
+                name.starts_with(PARTIAL) || CheckpointId(name.to_owned()).is_well_formed()
+            });
             if !is_kept && is_ours && entry.path().is_dir() {
                 tracing::info!(path = %entry.path().display(), "removing an incomplete checkpoint");
                 remove_folder(&entry.path())?;
@@ -156,20 +158,30 @@ impl CheckpointFolder {
     /// Removes condemned checkpoints that nobody reads and nobody has read of
     /// late; with `at_once`, those that nobody reads.
     pub fn sweep(&self, at_once: bool) {
+        // Removed outside of the lock, which those who read checkpoints take: a
+        // disk may need seconds for gigabytes.
+        for id in self.take_unread(at_once) {
+            if let Err(error) = remove_folder(&self.path(&id)) {
+                tracing::warn!(%error, "a checkpoint that is no longer kept stays on disk");
+            }
+        }
+    }
+
+    fn take_unread(&self, at_once: bool) -> Vec<CheckpointId> {
         let mut state = self.lock();
         let state = &mut *state;
         let readers = &mut state.readers;
+        let mut unread = Vec::new();
         state.condemned.retain(|id, _| {
             let readers_of = readers.get(id);
             if readers_of.is_some_and(|r| r.active > 0 || (r.were_there_lately() && !at_once)) {
                 return true;
             }
             readers.remove(id);
-            if let Err(error) = remove_folder(&self.path(id)) {
-                tracing::warn!(%error, "a checkpoint that is no longer kept stays on disk");
-            }
+            unread.push(id.clone());
             false
         });
+        unread
     }
 
     /// Removes a checkpoint that was stored but not committed.

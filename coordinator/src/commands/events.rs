@@ -1,9 +1,9 @@
 //! `coordinator events`.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::time::{Duration, UNIX_EPOCH};
 
-use cli::Failure;
+use cli::{Failure, Reader};
 use client::{Connection, RetryPolicy};
 use proto::v1;
 use proto::v1::events_request::Begin;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use tonic::Code;
 
-use super::{StoredRun, call_failed, connect};
+use super::{StoredRun, aside, call_failed, connect, store_failed, unless_interrupted};
 use crate::args::EventsArgs;
 use crate::store::RunStore;
 
@@ -31,32 +31,43 @@ const LATEST_UNIX_MS: u64 = 253_402_300_799_999;
 /// Prints what happened in the run.
 ///
 /// # Errors
-/// If the coordinator cannot be reached, or its state cannot be read.
+/// If the coordinator cannot be reached, or its state cannot be read; if a signal
+/// came before all was printed, unless it was to go on until then.
 pub async fn events(args: EventsArgs, shutdown: CancellationToken) -> Result<(), Failure> {
+    if args.follow {
+        // Whoever follows ends it like this.
+        let followed = shutdown.run_until_cancelled(show(args)).await;
+        return followed.unwrap_or(Ok(()));
+    }
+    let what = "before every event was printed";
+    unless_interrupted(&shutdown, what, show(args)).await
+}
+
+async fn show(args: EventsArgs) -> Result<(), Failure> {
     if let Some(run) = StoredRun::open(&args.subject).await? {
-        return print_stored(&run.store, &args);
+        return aside(move || print_stored(&run.store, &args)).await?;
     }
     let connection = connect(&args.subject.coordinator).await?;
-    tokio::select! {
-        printed = Follower::new(connection, &args).print() => printed,
-        // Whoever follows ends it like this.
-        () = shutdown.cancelled() => Ok(()),
-    }
+    Follower::new(connection, &args).print().await
 }
 
 fn print_stored(store: &RunStore, args: &EventsArgs) -> Result<(), Failure> {
-    let bounds = store.event_bounds()?;
+    let bounds = store.event_bounds().map_err(store_failed)?;
     let wanted = |event: &v1::Event| {
         args.kinds.is_empty() || args.kinds.iter().any(|kind| kind.as_str() == event.kind)
     };
     let mut first = match (args.last, args.from) {
-        (Some(count), _) => store.newest_events_begin(bounds, count, wanted)?,
+        (Some(count), _) => {
+            let begin = store.newest_events_begin(bounds, count, wanted);
+            begin.map_err(store_failed)?
+        }
         (None, from) => from.unwrap_or(0).max(bounds.oldest),
     };
     while first < bounds.next {
         let end = bounds.next.min(first + EVENTS_AT_ONCE);
-        let events = store.events(first, end)?;
-        if !print(events.iter().filter(|event| wanted(event)), args.json)? {
+        let events = store.events(first, end).map_err(store_failed)?;
+        let printed = print(events.iter().filter(|event| wanted(event)), args.json)?;
+        if printed == Reader::Gone {
             return Ok(());
         }
         first = end;
@@ -150,7 +161,7 @@ impl<'a> Follower<'a> {
                     answer.oldest_sequence - 1
                 );
             }
-            if !print(answer.events.iter(), self.args.json)? {
+            if print(answer.events.iter(), self.args.json)? == Reader::Gone {
                 return Ok(End::Whole);
             }
             // The next stream continues this one, of the same run.
@@ -178,27 +189,19 @@ impl<'a> Follower<'a> {
     }
 }
 
-/// Prints events; whether anybody still reads.
 fn print<'a>(
     events: impl Iterator<Item = &'a v1::Event>,
     as_json_lines: bool,
-) -> Result<bool, io::Error> {
-    let mut out = io::stdout().lock();
-    let write_all = || {
+) -> Result<Reader, io::Error> {
+    cli::print(|out| {
         for event in events {
             match as_json_lines {
                 true => writeln!(out, "{}", as_json(event))?,
                 false => writeln!(out, "{}", as_line(event))?,
             }
         }
-        out.flush()
-    };
-    match write_all() {
-        Ok(()) => Ok(true),
-        // `| head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error),
-    }
+        Ok(())
+    })
 }
 
 /// The names of the protocol, with the event's own fields beside them.

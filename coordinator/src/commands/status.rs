@@ -1,29 +1,36 @@
 //! `coordinator status`.
 
+use std::io::{self, Write};
+
 use cli::Failure;
 use client::{ConnectOptions, Connection};
 use proto::v1;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::{call_failed, connect};
+use super::{call_failed, connect, unless_interrupted};
 use crate::args::StatusArgs;
 use crate::progress::duration;
 
 /// Shows what a running coordinator does.
 ///
 /// # Errors
-/// If it cannot be reached.
-pub async fn status(args: StatusArgs) -> Result<(), Failure> {
+/// If it cannot be reached, or a signal came first.
+pub async fn status(args: StatusArgs, shutdown: CancellationToken) -> Result<(), Failure> {
+    let what = "before the coordinator had answered";
+    unless_interrupted(&shutdown, what, ask(args)).await
+}
+
+async fn ask(args: StatusArgs) -> Result<(), Failure> {
     let found = connect(&args.coordinator).await?;
     // Of that one, even if it is a standby and another leads.
     let connection = Connection::direct(&found.address(), &ConnectOptions::default())?;
     let answered = connection.operator().status(v1::StatusRequest {}).await;
     let status = answered.map_err(call_failed)?.into_inner();
-    if args.json {
-        println!("{}", as_json(&status));
-    } else {
-        show(&status);
-    }
+    cli::print(|out| match args.json {
+        true => writeln!(out, "{}", as_json(&status)),
+        false => show(out, &status),
+    })?;
     Ok(())
 }
 
@@ -73,32 +80,33 @@ fn as_json(status: &v1::StatusResponse) -> Value {
     })
 }
 
-fn show(status: &v1::StatusResponse) {
+fn show(out: &mut dyn Write, status: &v1::StatusResponse) -> io::Result<()> {
     if status.state == "standby" {
-        println!("standby: {}", status.detail);
-        println!("  up for {}", duration(status.uptime));
-        return;
+        writeln!(out, "standby: {}", status.detail)?;
+        return writeln!(out, "  up for {}", duration(status.uptime));
     }
     let context = status.context.clone().unwrap_or_default();
     let cursor = status.cursor.unwrap_or_default();
-    println!("run {}: {}", context.run_id, status.state);
-    println!("  {}", status.detail);
+    writeln!(out, "run {}: {}", context.run_id, status.state)?;
+    writeln!(out, "  {}", status.detail)?;
     let of = status
         .steps_total
         .map_or(String::new(), |total| format!(" of {total}"));
     let loss = status
         .loss
         .map_or(String::new(), |loss| format!(", loss {loss:.4}"));
-    println!(
+    writeln!(
+        out,
         "  {}{of} steps{loss}, {:.0} tokens/s, up for {}",
         cursor.step,
         status.tokens_per_second,
         duration(status.uptime)
-    );
-    println!(
+    )?;
+    writeln!(
+        out,
         "  {} pages packed, {} skipped",
         status.pages_packed, status.pages_skipped
-    );
+    )?;
     for (name, manifest) in [
         ("latest", &status.latest_checkpoint),
         ("best", &status.best_checkpoint),
@@ -106,14 +114,16 @@ fn show(status: &v1::StatusResponse) {
         if let Some(manifest) = manifest {
             let loss = manifest.evaluation.map(|evaluation| evaluation.loss);
             let loss = loss.map_or(String::new(), |loss| format!(", loss {loss:.4}"));
-            println!("  {name} checkpoint {}{loss}", manifest.checkpoint_id);
+            writeln!(out, "  {name} checkpoint {}{loss}", manifest.checkpoint_id)?;
         }
     }
     for worker in &status.workers {
         let rank = worker.rank.map_or("-".to_owned(), |rank| rank.to_string());
-        println!(
+        writeln!(
+            out,
             "  rank {rank:>3}  {:<24} {:<20} {}",
             worker.worker_id, worker.device, worker.phase
-        );
+        )?;
     }
+    Ok(())
 }

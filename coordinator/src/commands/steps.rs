@@ -1,52 +1,78 @@
 //! `coordinator steps`.
 
-use cli::Failure;
+use cli::{Failure, Reader};
 use proto::v1;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::{StoredRun, call_failed, connect};
+use super::{StoredRun, aside, call_failed, connect, store_failed, unless_interrupted};
 use crate::args::StepsArgs;
 
 /// Prints the steps of the surviving lineage.
 ///
 /// # Errors
-/// If the coordinator cannot be reached, or its state cannot be read.
-pub async fn steps(args: StepsArgs) -> Result<(), Failure> {
-    if let Some(run) = StoredRun::open(&args.subject).await? {
-        let steps = run.store.lineage_steps(args.from, u64::MAX)?;
-        print_all(steps.iter().map(v1::StepReport::from), args.json);
-        return Ok(());
+/// If the coordinator cannot be reached, or its state cannot be read; if a signal
+/// came before all was printed, unless it was to go on until then.
+pub async fn steps(args: StepsArgs, shutdown: CancellationToken) -> Result<(), Failure> {
+    if args.follow {
+        // Whoever follows ends it like this.
+        let followed = shutdown.run_until_cancelled(follow(args)).await;
+        return followed.unwrap_or(Ok(()));
     }
+    let what = "before every step was printed";
+    unless_interrupted(&shutdown, what, print_once(args)).await
+}
+
+async fn print_once(args: StepsArgs) -> Result<(), Failure> {
+    if let Some(run) = StoredRun::open(&args.subject).await? {
+        let read = move || run.store.lineage_steps(args.from, u64::MAX);
+        let steps = aside(read).await?.map_err(store_failed)?;
+        return print_all(steps.iter().map(v1::StepReport::from), args.json);
+    }
+    let mut stream = ask(&args).await?;
+    let mut steps = Vec::new();
+    while let Some(step) = stream.message().await.map_err(call_failed)? {
+        steps.push(step);
+    }
+    print_all(steps.into_iter(), args.json)
+}
+
+async fn follow(args: StepsArgs) -> Result<(), Failure> {
+    let mut stream = ask(&args).await?;
+    while let Some(step) = stream.message().await.map_err(call_failed)? {
+        let printed = cli::print(|out| match args.json {
+            true => writeln!(out, "{}", as_json(&step)),
+            false => writeln!(out, "{}", as_line(&step)),
+        })?;
+        if printed == Reader::Gone {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn ask(args: &StepsArgs) -> Result<tonic::Streaming<v1::StepReport>, Failure> {
     let connection = connect(&args.subject.coordinator).await?;
     let request = v1::StepsRequest {
         from_step: args.from,
         follow: args.follow,
     };
     let answered = connection.operator().steps(request).await;
-    let mut stream = answered.map_err(call_failed)?.into_inner();
-    let mut steps = Vec::new();
-    while let Some(step) = stream.message().await.map_err(call_failed)? {
-        match (args.follow, args.json) {
-            (true, true) => println!("{}", as_json(&step)),
-            (true, false) => println!("{}", as_line(&step)),
-            (false, _) => steps.push(step),
-        }
-    }
-    if !args.follow {
-        print_all(steps.into_iter(), args.json);
-    }
-    Ok(())
+    Ok(answered.map_err(call_failed)?.into_inner())
 }
 
-fn print_all(steps: impl Iterator<Item = v1::StepReport>, json: bool) {
-    if json {
-        let steps: Vec<Value> = steps.map(|step| as_json(&step)).collect();
-        println!("{}", Value::Array(steps));
-        return;
-    }
-    for step in steps {
-        println!("{}", as_line(&step));
-    }
+fn print_all(steps: impl Iterator<Item = v1::StepReport>, json: bool) -> Result<(), Failure> {
+    cli::print(|out| {
+        if json {
+            let steps: Vec<Value> = steps.map(|step| as_json(&step)).collect();
+            return writeln!(out, "{}", Value::Array(steps));
+        }
+        for step in steps {
+            writeln!(out, "{}", as_line(&step))?;
+        }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 /// The same names as in the protocol, and the mean loss.

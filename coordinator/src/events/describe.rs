@@ -124,7 +124,8 @@ pub fn describe(happening: &Happening, epochs: Option<u64>) -> Description {
         } => stepped(reported, *tokens_per_second, *seconds_left),
         Happening::EpochTrained { epoch, loss } => {
             let of = epochs.map_or(String::new(), |epochs| format!(" of {epochs}"));
-            let text = format!("epoch {}{of} trained, mean loss {loss:.4}", epoch + 1);
+            let loss_text = loss.map_or(String::new(), |loss| format!(", mean loss {loss:.4}"));
+            let text = format!("epoch {}{of} trained{loss_text}", epoch + 1);
             Description::new(Kind::EpochTrained, text)
                 .with("epoch", *epoch)
                 .with("loss", *loss)

@@ -122,7 +122,7 @@ fn happenings() -> Vec<Happening> {
         },
         Happening::EpochTrained {
             epoch: 1,
-            loss: 4.25,
+            loss: Some(4.25),
         },
         Happening::Evaluated {
             evaluation,

@@ -78,6 +78,25 @@ impl Checkpoints {
 }
 
 impl Machine {
+    /// Drops checkpoints of steps that were rolled back. A coordinator may have
+    /// led meanwhile that had not got them yet, and went on from an earlier one.
+    pub(super) fn drop_rolled_back(&mut self) {
+        if self.settings.breaks(Sabotage::AcceptOldCheckpoints) {
+            return;
+        }
+        let generations = &self.generations;
+        let rolled_back = self.checkpoints.of_training().filter(|checkpoint| {
+            let newest_first = generations.iter().rev();
+            newest_first
+                .take_while(|g| g.record.number > checkpoint.generation)
+                .any(|g| g.record.base.step < checkpoint.cursor.step)
+        });
+        let rolled_back: Vec<CheckpointId> = rolled_back.map(|c| c.id.clone()).collect();
+        for id in rolled_back {
+            self.drop_checkpoint(&id);
+        }
+    }
+
     pub(super) fn on_checkpoint_stored(&mut self, request: RequestId, checkpoint: Checkpoint) {
         let is_rolled_back = !survives(
             &self.generations,

@@ -229,6 +229,9 @@ pub enum Activity {
     Ready,
     /// Builds the process group and takes the state.
     Forming,
+    /// Brings a checkpoint from the coordinator to its machine, as rank 0 does
+    /// before the others meet it; anew whenever more of it has come.
+    Restoring,
     /// Waits for packed pages.
     WaitingForData,
     /// Computes its share of a step.
@@ -253,6 +256,7 @@ impl Activity {
             | Activity::Training
             | Activity::Reducing
             | Activity::Checkpointing
+            | Activity::Restoring
             | Activity::Evaluating => true,
         }
     }
@@ -267,6 +271,7 @@ impl Activity {
             Activity::Training => "training",
             Activity::Reducing => "reducing",
             Activity::Checkpointing => "checkpointing",
+            Activity::Restoring => "restoring",
             Activity::Evaluating => "evaluating",
             Activity::Finished => "finished",
         }

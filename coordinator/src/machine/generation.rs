@@ -311,6 +311,19 @@ impl Machine {
         }
     }
 
+    /// Rank 0 brings a checkpoint here, of which the last part came `activity_ms`
+    /// ago: gigabytes take their time, but they must keep coming.
+    pub(super) fn wait_for_restoring(&mut self, worker: &WorkerId, activity_ms: Millis) {
+        let patience = self.settings.collective_ms.saturating_sub(activity_ms);
+        if let Some(generation) = &mut self.current
+            && generation.stage == Stage::Forming
+            && generation.rank_of(worker) == Some(0)
+        {
+            let until = self.now + patience;
+            generation.deadline = generation.deadline.map(|deadline| deadline.max(until));
+        }
+    }
+
     pub(super) fn send_to_current(&mut self, message: &Message) {
         let Some(generation) = &self.current else {
             return;

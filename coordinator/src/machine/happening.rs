@@ -109,8 +109,9 @@ pub enum Happening {
     EpochTrained {
         /// Counted from 0.
         epoch: u64,
-        /// Mean training loss of the steps reported for it, in nats per token.
-        loss: f64,
+        /// Mean training loss of its steps, in nats per token; `None` if some of
+        /// them are too long ago for a coordinator that was started meanwhile.
+        loss: Option<f64>,
     },
     /// The ranks have evaluated.
     Evaluated {

@@ -32,6 +32,7 @@ mod checkpoints;
 mod doubts;
 mod effect;
 mod ending;
+mod epoch_loss;
 mod event;
 mod formation;
 mod gathering;
@@ -181,6 +182,7 @@ impl Machine {
         if let Some(generation) = raised {
             machine.persist(Record::Generation(generation));
         }
+        machine.drop_rolled_back();
         machine.tell_of_adoption();
         machine.settle();
         let effects = std::mem::take(&mut machine.effects);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ledger::Cursor;
 
+use super::epoch_loss::EpochLosses;
 use super::event::{Millis, World};
 use super::generation::Leave;
 use super::happening::Happening;
@@ -30,16 +31,9 @@ pub(super) struct Reports {
     early: BTreeMap<u64, Reported>,
     /// Since when there are any.
     early_since: Option<Millis>,
-    /// The running epoch's loss and tokens, as far as they were seen.
-    epoch: EpochLoss,
+    /// The losses of the running epoch's steps.
+    epoch: EpochLosses,
     last_evaluation: Option<Evaluation>,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct EpochLoss {
-    epoch: u64,
-    loss_sum: f64,
-    tokens: u64,
 }
 
 /// What became of a report.
@@ -62,7 +56,7 @@ impl Reports {
             recent: VecDeque::new(),
             early: BTreeMap::new(),
             early_since: None,
-            epoch: EpochLoss::default(),
+            epoch: EpochLosses::default(),
             last_evaluation: evaluations.max_by_key(|e| e.cursor.step).copied(),
         };
         for reported in &history.steps {
@@ -91,15 +85,7 @@ impl Reports {
         self.early_since = None;
         self.reported = base;
         self.recent.retain(|r| r.report.step.number < base.step);
-        let epoch = self
-            .recent
-            .iter()
-            .filter(|r| r.report.step.epoch == base.epoch);
-        self.epoch = EpochLoss {
-            epoch: base.epoch,
-            loss_sum: epoch.clone().map(|r| r.report.loss_sum).sum(),
-            tokens: epoch.map(|r| r.report.tokens).sum(),
-        };
+        self.epoch.go_back_to(base.step);
         self.last_evaluation = self.last_evaluation.filter(|e| e.cursor.step <= base.step);
     }
 
@@ -127,15 +113,7 @@ impl Reports {
     }
 
     fn remember(&mut self, reported: Reported) {
-        let report = &reported.report;
-        if self.epoch.epoch != report.step.epoch {
-            self.epoch = EpochLoss {
-                epoch: report.step.epoch,
-                ..EpochLoss::default()
-            };
-        }
-        self.epoch.loss_sum += report.loss_sum;
-        self.epoch.tokens += report.tokens;
+        self.epoch.add(&reported.report);
         self.recent.push_back(reported);
         if self.recent.len() > RECENT {
             self.recent.pop_front();
@@ -254,12 +232,8 @@ impl Machine {
             seconds_left,
         });
         if reported.report.step.last_of_epoch {
-            let EpochLoss {
-                epoch,
-                loss_sum,
-                tokens,
-            } = self.reports.epoch;
-            let loss = loss_sum / tokens.max(1) as f64;
+            let epoch = reported.report.step.epoch;
+            let loss = self.reports.epoch.mean();
             self.tell(Happening::EpochTrained { epoch, loss });
         }
         self.commit_waiting_checkpoints();

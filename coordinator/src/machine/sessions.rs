@@ -177,6 +177,9 @@ impl Machine {
         if activity.is_in_generation() || activity == Activity::Finished {
             self.take_seat_again(worker, world);
         }
+        if activity == Activity::Restoring && self.is_in_current(worker, world) {
+            self.wait_for_restoring(worker, activity_ms);
+        }
         // It went on while it could not be heard, in a generation from which
         // it is counted as lost. Before the answer that renews its lease, so that
         // a connection that breaks in between does not let it go on.

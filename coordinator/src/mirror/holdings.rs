@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use cli::Refused;
 
 use crate::packed::PackedPages;
-use crate::plan::StateDir;
 use crate::records::FileKind;
+use crate::state_dir::{StateDir, StoreKind};
 
 /// The name of the directory, in it.
 const ID_FILE: &str = "directory-id";
@@ -17,6 +17,7 @@ const ID_FILE: &str = "directory-id";
 #[derive(Clone, Debug)]
 pub(crate) struct Holdings {
     id: String,
+    directory: PathBuf,
     packed: PackedPages,
     checkpoints: PathBuf,
 }
@@ -42,9 +43,20 @@ impl Holdings {
         let state_dir = StateDir(directory);
         Holdings {
             id: String::new(),
+            directory: directory.to_owned(),
             packed: PackedPages::at(&state_dir.packed()),
             checkpoints: state_dir.checkpoints(),
         }
+    }
+
+    /// Makes the directory the run's, if it is nobody's.
+    ///
+    /// # Errors
+    /// Refused if it is another run's.
+    pub(crate) fn belong_to(&self, run_id: &str) -> Result<(), Refused> {
+        let state_dir = StateDir(&self.directory);
+        state_dir.check_owner(run_id, StoreKind::Etcd)?;
+        state_dir.set_owner(run_id, StoreKind::Etcd)
     }
 
     /// The directory's name.

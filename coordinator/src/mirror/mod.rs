@@ -55,6 +55,9 @@ pub(crate) enum MirrorError {
         /// What it said.
         address: String,
     },
+    /// The state directory is of another run.
+    #[error(transparent)]
+    Refused(#[from] cli::Refused),
     /// A thread of ours.
     #[error(transparent)]
     Thread(#[from] tokio::task::JoinError),

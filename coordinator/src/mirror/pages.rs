@@ -71,6 +71,12 @@ impl PageCopies {
                     pass.lacking += 1;
                     absent.insert(slot);
                 }
+                // One page must not keep everything behind it from being copied.
+                (slot, Err(MirrorError::WrongPage { digest })) => {
+                    tracing::warn!("packed page {digest} came with the wrong content");
+                    pass.lacking += 1;
+                    absent.insert(slot);
+                }
                 (_, Err(error)) => return Err(error),
             }
         }

@@ -7,7 +7,7 @@ use proto::v1;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::pages::{PageCopies, tidy};
-use super::{Holdings, MirrorError, checkpoints, connect};
+use super::{Holdings, MirrorError, blocking, checkpoints, connect};
 use crate::server::{Role, Roles};
 use crate::store::RunStore;
 
@@ -77,6 +77,12 @@ impl Copies {
         roles: &Roles,
     ) -> Result<(), MirrorError> {
         let leader = describe(connection, address).await?;
+        let Some(context) = leader.context else {
+            // It does not lead yet, or not any more.
+            return Ok(());
+        };
+        let holdings = self.holdings.clone();
+        blocking(move || holdings.belong_to(&context.run_id)).await?;
         if leader.state_dir == self.holdings.id() {
             say(roles, "shares the leader's state directory");
             return Ok(());

@@ -10,6 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
+use super::context::{check_length, check_world};
 use super::{Shared, blocking, internal, refused, upload};
 use crate::driver::{MESSAGES_AHEAD, Outbound};
 use crate::machine::{Answer, Event, Joining, SessionId, World};
@@ -26,6 +27,16 @@ impl Cluster for Shared {
         request: Request<v1::JoinRequest>,
     ) -> Result<Response<v1::JoinResponse>, Status> {
         let join = request.into_inner();
+        let device = join.device.unwrap_or_default();
+        for (field, value) in [
+            ("name", &join.name),
+            ("instance", &join.instance),
+            ("software_version", &join.software_version),
+            ("device.name", &device.name),
+            ("device.precision", &device.precision),
+        ] {
+            check_length(field, value)?;
+        }
         if join.protocol_version != PROTOCOL_VERSION {
             return Err(Status::failed_precondition(format!(
                 "the coordinator ({}) speaks protocol version {PROTOCOL_VERSION}, and worker {:?} \
@@ -39,15 +50,15 @@ impl Cluster for Shared {
         if !join.run_id.is_empty() {
             self.run.check_run(&join.run_id)?;
         }
-        let device = join.device.unwrap_or_default();
+        let world = World {
+            term: join.term,
+            generation: join.generation,
+        };
         let joining = Joining {
             name: join.name,
             instance: join.instance,
             device: format!("{} {} x{}", device.name, device.precision, device.threads),
-            world: World {
-                term: join.term,
-                generation: join.generation,
-            },
+            world: check_world(world, self.handle.status().world)?,
         };
         let event = |request| Event::Join { request, joining };
         let answer = self.handle.call(event).await?;
@@ -137,7 +148,11 @@ impl Cluster for Shared {
             blocking(move || Ok(packed.read_bytes(digest))).await?
         };
         let bytes = match read {
-            Err(error) if error.is_absent() => {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                if !error.is_absent() {
+                    tracing::warn!("{error}; another copy of {slot} is looked for");
+                }
                 // Another coordinator may have it; else whoever asks can
                 // prepare it again.
                 if !self.elsewhere.fetch_page(digest).await {
@@ -145,9 +160,11 @@ impl Cluster for Shared {
                         "the packed page of {slot} is on no coordinator's disk"
                     )));
                 }
-                blocking(move || packed.read_bytes(digest).map_err(internal)).await?
+                let again = blocking(move || Ok(packed.read_bytes(digest)));
+                again
+                    .await?
+                    .map_err(|error| Status::not_found(error.to_string()))?
             }
-            read => read.map_err(internal)?,
         };
         Ok(Response::new(v1::GetPageResponse {
             packed: bytes.into(),
@@ -247,10 +264,11 @@ impl Shared {
                 context.worker_id
             )));
         }
-        Ok(World {
+        let sent = World {
             term: context.term,
             generation: context.generation,
-        })
+        };
+        check_world(sent, self.handle.status().world)
     }
 }
 

@@ -6,6 +6,11 @@ use tonic::Status;
 
 use crate::machine::World;
 
+/// How far ahead of the coordinator's a term or a generation can be. They grow by
+/// one, so that a number beyond this is a fault; taken over, it would leave no room
+/// to go above it, ever after.
+const FARTHEST_AHEAD: u64 = 1 << 32;
+
 /// The run that a coordinator has, as every call needs it.
 #[derive(Debug)]
 pub(crate) struct RunContext {
@@ -15,6 +20,36 @@ pub(crate) struct RunContext {
     pub(crate) config_json: String,
     /// The limits that workers are given.
     pub(crate) limits: v1::Limits,
+}
+
+/// Checks that a sender's world can be of this run.
+pub(crate) fn check_world(sent: World, ours: World) -> Result<World, Status> {
+    let numbers = [
+        ("term", sent.term, ours.term),
+        ("generation", sent.generation, ours.generation),
+    ];
+    for (name, sent, ours) in numbers {
+        if sent > ours.saturating_add(FARTHEST_AHEAD) {
+            return Err(Status::invalid_argument(format!(
+                "{name} {sent} is none that this run can have come to: it is at {ours}"
+            )));
+        }
+    }
+    Ok(sent)
+}
+
+/// The most bytes that a name in a message may have.
+const LONGEST_NAME: usize = 256;
+
+/// Checks the length of a name that a message gives.
+pub(crate) fn check_length(field: &str, value: &str) -> Result<(), Status> {
+    if value.len() > LONGEST_NAME {
+        return Err(Status::invalid_argument(format!(
+            "{field}: may have {LONGEST_NAME} bytes, and has {}",
+            value.len()
+        )));
+    }
+    Ok(())
 }
 
 impl RunContext {
@@ -38,10 +73,11 @@ impl RunContext {
                 context.term, ours.term
             )));
         }
-        Ok(World {
+        let sent = World {
             term: context.term,
             generation: context.generation,
-        })
+        };
+        check_world(sent, ours)
     }
 
     /// Checks the context of a reader, who may have none.

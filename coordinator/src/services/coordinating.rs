@@ -104,8 +104,13 @@ impl Coordinators for Coordinating {
         let packed = self.holdings.packed().clone();
         let read = blocking(move || match packed.read_bytes(digest) {
             Ok(bytes) => Ok(bytes),
-            Err(error) if error.is_absent() => Err(RpcStatus::not_found(error.to_string())),
-            Err(error) => Err(internal(error)),
+            Err(error) => {
+                if !error.is_absent() {
+                    tracing::warn!("{error}; it is not handed over");
+                }
+                // A broken page is as good as none: whoever asks looks elsewhere.
+                Err(RpcStatus::not_found(error.to_string()))
+            }
         });
         Ok(Response::new(v1::ReadPageResponse {
             packed: read.await?.into(),

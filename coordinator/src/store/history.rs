@@ -8,7 +8,7 @@ use crate::machine::History;
 use crate::records::{KeptGeneration, Reported};
 
 /// Steps that a machine is given: what speed and epoch averages are taken over.
-const RECENT_STEPS: u64 = 256;
+const RECENT_STEPS: u64 = 4096;
 /// Steps that are read at a time.
 const PIECE: u64 = 4096;
 

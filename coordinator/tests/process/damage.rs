@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::path::PathBuf;
 
 use client::Download;
+use ledger::Slot;
 use proto::v1;
 
 use crate::bench::{Bench, Running, until, with};
-use crate::worker::{FakeWorker, Quirks};
+use crate::worker::{FakeWorker, Quirks, join_request};
 
 async fn trained(bench: &Bench, flags: &[String]) -> Running {
     let running = bench.start(flags).await;
@@ -88,6 +89,44 @@ async fn a_packed_page_that_is_gone_cannot_be_verified_and_is_no_pass() {
         let words = violation.as_str().unwrap();
         assert!(words.contains("cannot be verified"), "{words}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_packed_page_that_is_broken_is_none_and_can_be_brought_again() {
+    let bench = Bench::new();
+    let mut flags = bench.flags(1);
+    flags.push("--keep-serving".to_owned());
+    let running = trained(&bench, &flags).await;
+    let ask = || async {
+        let request = v1::GetPageRequest {
+            context: Some(context(&running).await),
+            slot: Some(Slot::Evaluation(0).into()),
+        };
+        running.connection.cluster().get_page(request).await
+    };
+    let whole = ask().await.unwrap().into_inner().packed;
+    for page in files_below(bench.state_dir().join("packed")) {
+        let mut bytes = fs::read(&page).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        fs::write(&page, bytes).unwrap();
+    }
+    // Whoever asks prepares it again, which it would not after another error.
+    let error = ask().await.unwrap_err();
+    assert_eq!(error.code(), tonic::Code::NotFound, "{error}");
+    let put = v1::PutPageRequest {
+        context: Some(context(&running).await),
+        slot: Some(Slot::Evaluation(0).into()),
+        packed: whole.clone(),
+    };
+    running.connection.cluster().put_page(put).await.unwrap();
+    assert_eq!(ask().await.unwrap().into_inner().packed, whole);
+}
+
+/// What a worker of the run would say of itself.
+async fn context(running: &Running) -> v1::Context {
+    let mut cluster = running.connection.cluster();
+    let joined = cluster.join(join_request("a")).await.unwrap();
+    joined.into_inner().context.unwrap()
 }
 
 fn files_below(folder: PathBuf) -> Vec<PathBuf> {

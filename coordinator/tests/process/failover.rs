@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 use tonic::Code;
 
+use crate::bench::with;
 use crate::cluster::Coordinators;
 use crate::worker::{End, FakeWorker, Quirks};
 
@@ -172,6 +173,59 @@ async fn a_leader_that_is_told_to_stop_hands_over_at_once() {
         End::Stopped(v1::stop::Reason::Shutdown)
     );
     assert!(all.ended(1).await, "{}", all.logs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_standby_has_just_gone_stops_the_run_and_leaves_it_to_nobody() {
+    if !EtcdServer::is_there_for("handing over to nobody") {
+        return;
+    }
+    let mut all = Coordinators::start(&["shared", "shared"]).await;
+    let connection = all.connection();
+    let worker = steady(&connection, 400).await;
+    all.reach(&connection, 2).await;
+    // The leader has heard of the standby within the last second.
+    all.signal(1, Signal::TERM);
+    assert!(all.ended(1).await, "{}", all.logs());
+    all.signal(0, Signal::TERM);
+    assert_eq!(
+        worker.await.unwrap(),
+        End::Stopped(v1::stop::Reason::Shutdown)
+    );
+    assert!(all.ended(0).await, "{}", all.logs());
+    assert!(all.log(0).contains("no standby leads"), "{}", all.log(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_a_run_in_etcd_is_not_taken_for_another_run() {
+    if !EtcdServer::is_there_for("a directory of a run in etcd") {
+        return;
+    }
+    let mut all = Coordinators::start(&["one"]).await;
+    let connection = all.connection();
+    let worker = steady(&connection, 100).await;
+    all.wait("a checkpoint", |all| {
+        let checkpoints = files(&all.state_dir(0).join("checkpoints"));
+        checkpoints
+            .keys()
+            .any(|name| name.starts_with("step-"))
+            .then_some(())
+    })
+    .await;
+    all.kill(0);
+    worker.abort();
+    let before = files(&all.state_dir(0).join("checkpoints"));
+
+    // Without --store, as it happens.
+    let flags = with(all.bench.flags(1), "--state-dir", "one");
+    let refused = all.bench.refusal(&flags);
+    assert!(refused.contains("give --store etcd://"), "{refused}");
+    // With another run's store, which has none yet.
+    let elsewhere = format!("etcd://{}/another", all.etcd.endpoint());
+    let flags = with(flags, "--store", &elsewhere);
+    let refused = all.bench.refusal(&flags);
+    assert!(refused.contains("another --state-dir"), "{refused}");
+    assert_eq!(files(&all.state_dir(0).join("checkpoints")), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

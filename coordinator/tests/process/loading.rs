@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Output;
 
 use crate::bench::{Bench, tiny_model, write_model};
+use coordinator::store::Embedded;
 use layout::Gpt2Config;
 use proto::v1;
 use standin_chain::StandinChain;
@@ -141,6 +142,32 @@ async fn a_run_starts_from_the_model_of_a_uid() {
         .set_commitment(hotkey(3), &other.id.to_string());
     let init = subnet.starts_from(&["--load_uid", "3"]).await;
     assert!(init.contains(&wanted.hash.to_hex()), "{init}");
+}
+
+/// A state directory as a first start leaves it that ended before the run was on
+/// record: while it copied weights, for example.
+fn cut_short(bench: &Bench) {
+    let _ = fs::remove_dir_all(bench.state_dir());
+    let torn = bench.state_dir().join("checkpoints/.partial-initial/model");
+    fs::create_dir_all(&torn).unwrap();
+    fs::write(torn.join("model.safetensors"), "torn").unwrap();
+    drop(Embedded::open(&bench.state_dir().join("ledger.redb")).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_start_that_was_cut_short_is_made_again_with_its_weights() {
+    let subnet = Subnet::new().await;
+    let wanted = subnet.publish("wanted", &model(), 0.25);
+    subnet.miner(3, 0.1, &wanted.id.to_string());
+    for start in [
+        &["--load_uid", "3"][..],
+        &["--load_best"],
+        &["--load_model_dir", "wanted"],
+    ] {
+        cut_short(&subnet.bench);
+        let init = subnet.starts_from(start).await;
+        assert!(init.contains(&wanted.hash.to_hex()), "{start:?}: {init}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

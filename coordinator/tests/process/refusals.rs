@@ -166,3 +166,22 @@ async fn a_page_with_another_digest() {
     let status = a.put_page(Some(slot), &longer).await.unwrap_err();
     assert!(status.message().contains("--sl 4"), "{status}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_whose_records_are_gone() {
+    let bench = Bench::new();
+    let running = bench.start(&bench.flags(1)).await;
+    let worker = FakeWorker::join(&running.connection, "a", Quirks::default()).await;
+    worker.work().await;
+    assert!(running.ended().await.success(), "{}", bench.log());
+    let checkpoints = || {
+        let entries = std::fs::read_dir(bench.state_dir().join("checkpoints")).unwrap();
+        entries.count()
+    };
+    let before = checkpoints();
+    assert!(before > 0);
+    std::fs::remove_file(bench.state_dir().join("ledger.redb")).unwrap();
+    let refused = bench.refusal(&bench.flags(1));
+    assert!(refused.contains("coordinator restore"), "{refused}");
+    assert_eq!(checkpoints(), before);
+}

@@ -16,7 +16,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn json(bench: &Bench, arguments: &[&str]) -> Value {
+pub(crate) fn json(bench: &Bench, arguments: &[&str]) -> Value {
     let output = bench.command_output(&[arguments, &["--json"]].concat());
     assert!(
         output.status.success(),
@@ -26,7 +26,7 @@ fn json(bench: &Bench, arguments: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-fn refusal(bench: &Bench, arguments: &[&str]) -> String {
+pub(crate) fn refusal(bench: &Bench, arguments: &[&str]) -> String {
     let output = bench.command_output(arguments);
     assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
     stderr(&output)
@@ -42,7 +42,7 @@ async fn trained_to_the_end(bench: &Bench, running: Running) {
 }
 
 /// A finished run in the bench's state directory.
-async fn finished_run() -> Bench {
+pub(crate) async fn finished_run() -> Bench {
     let bench = Bench::new();
     let running = bench.start(&bench.flags(1)).await;
     trained_to_the_end(&bench, running).await;

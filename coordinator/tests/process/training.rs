@@ -263,6 +263,34 @@ async fn a_worker_of_another_protocol_is_refused_with_both_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn numbers_and_texts_that_no_worker_has_are_refused_and_leave_no_trace() {
+    let bench = Bench::new();
+    let running = bench.start(&bench.flags(1)).await;
+    let joins = [
+        v1::JoinRequest {
+            generation: u64::MAX,
+            ..join_request("a")
+        },
+        v1::JoinRequest {
+            term: u64::MAX,
+            ..join_request("a")
+        },
+        v1::JoinRequest {
+            instance: "x".repeat(2 << 20),
+            ..join_request("a")
+        },
+    ];
+    for join in joins {
+        let status = running.connection.cluster().join(join).await.unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status}");
+    }
+    let worker = FakeWorker::join(&running.connection, "a", Quirks::default()).await;
+    let complete = End::Stopped(v1::stop::Reason::Complete);
+    assert_eq!(worker.work().await, complete);
+    assert!(running.ended().await.success(), "{}", bench.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_and_status_answer() {
     let bench = Bench::new();
     let running = bench.start(&bench.flags(2)).await;

@@ -23,8 +23,9 @@ pub enum Exit {
     /// collective that cannot be aborted. A supervisor should start it again
     /// at once. (The value is `EX_TEMPFAIL` of sysexits.h.)
     Restart = 75,
-    /// A second signal asked to leave without waiting for anything. (128 + SIGINT,
-    /// as shells count.)
+    /// A second signal asked to leave without waiting for anything; or a first one
+    /// ended a command before it had the answer or the file that it was asked for,
+    /// which a script must not take for success. (128 + SIGINT, as shells count.)
     Interrupted = 130,
 }
 

@@ -55,6 +55,15 @@ impl Failure {
     pub fn error(&self) -> &anyhow::Error {
         &self.error
     }
+
+    /// The same, as it follows from what is said here.
+    #[must_use]
+    pub fn context(self, context: impl Display + Send + Sync + 'static) -> Self {
+        Self {
+            exit: self.exit,
+            error: self.error.context(context),
+        }
+    }
 }
 
 // `Failure` is no `std::error::Error` itself, which is what makes this

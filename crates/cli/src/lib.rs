@@ -19,7 +19,8 @@
 //! a run, a worker or a publisher is named in this crate.
 //!
 //! Architecture invariant: standard output belongs to the binaries. This crate
-//! writes to it only what `--help` and `--version` ask for.
+//! writes to it only what `--help` and `--version` ask for, and what a binary
+//! hands to [`print()`].
 
 mod disk;
 pub mod dotenv;
@@ -27,6 +28,7 @@ mod entry;
 mod exit;
 mod failure;
 pub mod logs;
+mod output;
 mod secret;
 pub mod shutdown;
 pub mod spelling;
@@ -36,4 +38,5 @@ pub use entry::{main, run_from};
 pub use exit::Exit;
 pub use failure::{Failure, OrExit, Refused};
 pub use logs::{LogArgs, LogFormat};
+pub use output::{Reader, print};
 pub use secret::Secret;

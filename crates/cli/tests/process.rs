@@ -35,6 +35,8 @@ enum Task {
     Wait,
     /// Says "ready", and when asked to end says "asked" and does not.
     Linger,
+    /// The same, and says "last act" when it has to leave at once.
+    LingerWithAct,
     /// Logs an event, and prints the value of a variable.
     Tell {
         #[arg(long = "variable_name")]
@@ -64,11 +66,10 @@ async fn work(flags: Flags, shutdown: tokio_util::sync::CancellationToken) -> Re
             shutdown.cancelled().await;
             Ok(())
         }
-        Task::Linger => {
-            println!("ready");
-            shutdown.cancelled().await;
-            println!("asked");
-            std::future::pending().await
+        Task::Linger => linger(shutdown).await,
+        Task::LingerWithAct => {
+            cli::shutdown::before_leaving_at_once(|| println!("last act"));
+            linger(shutdown).await
         }
         Task::Tell { variable_name } => {
             tracing::info!(answer = 42, "telling");
@@ -76,6 +77,13 @@ async fn work(flags: Flags, shutdown: tokio_util::sync::CancellationToken) -> Re
             Ok(())
         }
     }
+}
+
+async fn linger(shutdown: tokio_util::sync::CancellationToken) -> Result<(), Failure> {
+    println!("ready");
+    shutdown.cancelled().await;
+    println!("asked");
+    std::future::pending().await
 }
 
 fn command(arguments: &str, directory: &Path) -> Command {
@@ -215,6 +223,16 @@ fn a_second_signal_leaves_at_once_with_130() {
     ready.signal("INT");
     ready.wait_for("asked");
     ready.signal("TERM");
+    assert_eq!(ready.end().0, Exit::Interrupted);
+}
+
+#[test]
+fn what_must_not_outlive_the_process_is_seen_to_before_it_leaves_at_once() {
+    let mut ready = Ready::start("linger-with-act");
+    ready.signal("TERM");
+    ready.wait_for("asked");
+    ready.signal("TERM");
+    ready.wait_for("last act");
     assert_eq!(ready.end().0, Exit::Interrupted);
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::v1::{CheckpointFile, CheckpointManifest, Context, FileKind, ReadChunk, ReadRequest};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tonic::{Response, Status, Streaming};
 use tracing::warn;
 
@@ -16,6 +16,12 @@ use crate::{Connection, Error, RetryPolicy, blocking};
 
 /// How often one file may arrive with wrong bytes before the download fails.
 const WRONG_BYTES_ALLOWED: u32 = 3;
+
+/// How long a file may be held by a thread that a dropped attempt left behind
+/// while it hashed or wrote. It may have gigabytes to hash on a slow disk.
+const STRAGGLER_PATIENCE: Duration = Duration::from_secs(300);
+/// How often to see whether it is done.
+const STRAGGLER_PAUSE: Duration = Duration::from_millis(20);
 
 /// How far a download is, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +46,8 @@ pub struct Progress<'a> {
 /// file gets its name only when its size and SHA-256 are the manifest's. It
 /// retries broken connections as its policy says, from where they broke.
 ///
-/// Dropping the future stops it; what has arrived stays for the next attempt.
+/// Dropping the future stops it; what has arrived stays for the next attempt,
+/// which may come at once.
 pub struct Download<'a> {
     connection: &'a Connection,
     manifest: &'a CheckpointManifest,
@@ -204,7 +211,7 @@ impl<'a> Download<'a> {
         let doing = format!("downloading {name}");
         let mut waits = self.policy.waits();
         let mut wrong_bytes_left = WRONG_BYTES_ALLOWED;
-        let Some(mut partial) = blocking::run(move || wanted.open()).await? else {
+        let Some(mut partial) = open(wanted).await? else {
             return Ok(());
         };
         loop {
@@ -309,6 +316,20 @@ impl<'a> Download<'a> {
             call: READ,
             reason: format!("wrong bytes: {reason}"),
         })
+    }
+}
+
+/// Opens what there is of a file; `None` if that is all of it.
+async fn open(wanted: Wanted) -> Result<Option<PartialFile>, Error> {
+    let deadline = Instant::now() + STRAGGLER_PATIENCE;
+    loop {
+        let wanted = wanted.clone();
+        match blocking::run(move || wanted.open()).await {
+            Err(error) if error.is_busy() && Instant::now() < deadline => {
+                sleep(STRAGGLER_PAUSE).await;
+            }
+            opened => return opened,
+        }
     }
 }
 

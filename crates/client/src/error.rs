@@ -143,6 +143,11 @@ impl Error {
         }
     }
 
+    /// Whether a file is being written by another download.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self, Error::File { source, .. } if source.kind() == io::ErrorKind::WouldBlock)
+    }
+
     pub(crate) fn file(path: &Path, source: io::Error) -> Error {
         Error::File {
             path: path.to_owned(),

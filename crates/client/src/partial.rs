@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use proto::v1::ReadChunk;
@@ -85,13 +86,12 @@ impl PartialFile {
             .map_err(at_path)?;
         match file.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(at_path(io::Error::new(
-                    io::ErrorKind::WouldBlock,
-                    "another download is writing this file",
-                )));
-            }
+            Err(TryLockError::WouldBlock) => return Err(at_path(busy())),
             Err(TryLockError::Error(source)) => return Err(at_path(source)),
+        }
+        // Whoever held the lock before may have given the file its name meanwhile.
+        if !is_at(&file, &path).map_err(at_path)? {
+            return Err(at_path(busy()));
         }
         let (sha256, received) = hash_to_end(&mut file).map_err(at_path)?;
         let mut partial = PartialFile {
@@ -174,6 +174,23 @@ impl PartialFile {
             .and_then(|()| fs::rename(&self.path, &self.wanted.path))
             .map_err(|source| Error::file(&self.path, source))?;
         sync_parent(&self.wanted.path)
+    }
+}
+
+fn busy() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::WouldBlock,
+        "another download is writing this file",
+    )
+}
+
+/// Whether `path` is the name of this very file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let opened = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

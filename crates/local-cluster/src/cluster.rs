@@ -30,8 +30,11 @@ pub struct Cluster {
     variables: BTreeMap<String, String>,
     /// Coordinators other than the first.
     pub(crate) standbys: Vec<Standby>,
-    /// The store that they share.
+    /// The store that they share, and the cables between them and it.
     pub(crate) etcd: Option<EtcdServer>,
+    pub(crate) store_cables: Network,
+    /// Of several coordinators, the one that led when the cluster was stopped.
+    pub(crate) led_last: Option<String>,
     pub(crate) repeatable: Repeatable,
     pub(crate) sockets: Sockets,
     // After the processes, which live in it.
@@ -61,6 +64,8 @@ impl Cluster {
             variables: BTreeMap::new(),
             standbys: Vec::new(),
             etcd: None,
+            store_cables: Network::of_proxies(),
+            led_last: None,
             repeatable: Repeatable::default(),
             sockets: Sockets::default(),
             network: None,
@@ -89,10 +94,12 @@ impl Cluster {
         &self.folder
     }
 
-    /// The coordinator's state.
+    /// The coordinator's state; of several that were stopped, that of the one
+    /// that led last, for it has every file of the run.
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
-        self.folder.join("coordinator")
+        let name = self.led_last.as_deref().unwrap_or(COORDINATOR);
+        self.folder.join(name)
     }
 
     /// The publisher's state.
@@ -175,6 +182,7 @@ impl Cluster {
         address: Option<String>,
         flags: &[S],
     ) -> Result<(), Error> {
+        let store = self.store_flags_of(COORDINATOR)?;
         let mut command = self.command_as(COORDINATOR, "coordinator")?;
         let address = address.unwrap_or_else(|| format!("{}:0", self.host(COORDINATOR)));
         let address_file = self.folder.join("coordinator.address");
@@ -184,8 +192,8 @@ impl Cluster {
             .args(["--listen", &address, "--address-file"])
             .arg(&address_file)
             .arg("--state-dir")
-            .arg(self.state_dir())
-            .args(self.store_flags())
+            .arg(self.folder.join(COORDINATOR))
+            .args(store)
             .args(flags);
         let mut process = Process::start("coordinator", &mut command, &self.folder)?;
         self.address = wait_until("the coordinator to serve", COORDINATOR_START, || {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::{Error, Process, wait_until};
+use crate::{Error, Process, traces, wait_until};
 
 /// Names a binary to use instead of the one that is found.
 const BINARY: &str = "PEREGRINE_ETCD";
@@ -220,6 +220,7 @@ impl EtcdServer {
                 command.env_remove(name);
             }
         }
+        traces::mark_helper(&mut command, &self.folder);
         self.process = Some(Process::start(&self.name, &mut command, &self.folder)?);
         Ok(())
     }
@@ -242,6 +243,12 @@ impl EtcdServer {
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.ports.client)
+    }
+
+    /// Its process id, while it runs.
+    #[must_use]
+    pub(crate) fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
     }
 
     /// Whether this member leads its cluster at the moment, by its own word.

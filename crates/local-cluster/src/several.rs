@@ -1,4 +1,7 @@
 //! Several coordinators that share a store: one leads, the others stand by.
+//!
+//! Each reaches the store by a cable of its own, a proxy that can stop passing
+//! bytes on. Whoever reads the records when all have ended takes none of them.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -8,7 +11,7 @@ use rustix::process::Signal;
 
 use crate::cluster::{COORDINATOR, COORDINATOR_START};
 use crate::traces;
-use crate::{Cluster, Error, EtcdServer, Process, wait_until};
+use crate::{Cluster, Cut, Error, EtcdServer, Process, wait_until};
 
 /// A coordinator other than the first.
 #[derive(Debug)]
@@ -42,11 +45,58 @@ impl Cluster {
 
     /// The flags that name the store, where it is shared.
     pub(crate) fn store_flags(&self) -> Vec<OsString> {
-        let url = self
-            .etcd
-            .as_ref()
-            .map(|etcd| format!("etcd://{}", etcd.endpoint()));
-        url.map_or_else(Vec::new, |url| vec!["--store".into(), url.into()])
+        let endpoint = self.etcd.as_ref().map(EtcdServer::endpoint);
+        endpoint.map_or_else(Vec::new, |endpoint| store_at(&endpoint))
+    }
+
+    /// The same for a coordinator, which goes by its own cable.
+    ///
+    /// # Errors
+    /// [`Error::Network`].
+    pub(crate) fn store_flags_of(&mut self, name: &str) -> Result<Vec<OsString>, Error> {
+        let Some(etcd) = &self.etcd else {
+            return Ok(Vec::new());
+        };
+        let way = self.store_cables.way(name, &etcd.endpoint())?;
+        Ok(store_at(&way))
+    }
+
+    /// Cuts a coordinator's cable to the shared store, as the coordinator sees
+    /// it.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`] without a coordinator of this name.
+    pub fn cut_from_store(&mut self, name: &str, cut: Cut) -> Result<(), Error> {
+        // Without a cable of its own it would be everyone's that is cut.
+        self.coordinator_named(name)?;
+        self.store_cables.cut(name, cut)
+    }
+
+    /// Mends it.
+    ///
+    /// # Errors
+    /// As [`Cluster::cut_from_store`].
+    pub fn mend_to_store(&mut self, name: &str) -> Result<(), Error> {
+        self.coordinator_named(name)?;
+        self.store_cables.mend(name)
+    }
+
+    /// Cuts the shared store's own cable: everyone's, as the store sees it.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub fn cut_store(&mut self, cut: Cut) -> Result<(), Error> {
+        self.store()?;
+        self.store_cables.cut(traces::STORE, cut)
+    }
+
+    /// Mends it, and with it everyone's.
+    ///
+    /// # Errors
+    /// [`Error::NotRunning`].
+    pub fn mend_store(&mut self) -> Result<(), Error> {
+        self.store()?;
+        self.store_cables.mend(traces::STORE)
     }
 
     /// Starts a coordinator beside the first one. Workers that are started from
@@ -67,11 +117,12 @@ impl Cluster {
     }
 
     fn spawn_standby(
-        &self,
+        &mut self,
         name: &str,
         listen: &str,
         flags: &[OsString],
     ) -> Result<(Process, String), Error> {
+        let store = self.store_flags_of(name)?;
         let address_file = self.folder().join(format!("{name}.address"));
         // The one of an earlier life.
         let _ = fs::remove_file(&address_file);
@@ -81,7 +132,7 @@ impl Cluster {
             .arg(&address_file)
             .arg("--state-dir")
             .arg(self.folder().join(name))
-            .args(self.store_flags())
+            .args(store)
             .args(flags);
         let mut process = Process::start(name, &mut command, self.folder())?;
         let address = wait_until(format!("{name} to serve"), COORDINATOR_START, || {
@@ -168,6 +219,7 @@ impl Cluster {
         }
         let deadline = Instant::now() + limit;
         let leader = wait_until("a coordinator to lead", limit, || Ok(self.leader()))?.0;
+        self.led_last = Some(leader.clone());
         let names: Vec<String> = self
             .coordinators()
             .map(|(name, _)| name.to_owned())
@@ -179,4 +231,9 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// The flags that name a store.
+fn store_at(endpoint: &str) -> Vec<OsString> {
+    vec!["--store".into(), format!("etcd://{endpoint}").into()]
 }

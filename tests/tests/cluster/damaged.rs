@@ -94,6 +94,7 @@ fn at_the_start_the_one_before_is_used() {
     }
     cluster.complete();
     assert_eq!(losses(&cluster), undisturbed());
+    cluster.assert_nothing_is_left();
     let kept = cluster.checkpoints();
     assert!(kept.len() <= 4, "three, and the best: {kept:?}");
 }
@@ -120,4 +121,5 @@ fn while_it_runs_a_worker_that_cannot_restore_says_so_and_gets_the_one_before() 
     }
     cluster.complete();
     assert_eq!(losses(&cluster), undisturbed());
+    cluster.assert_nothing_is_left();
 }

@@ -70,4 +70,5 @@ fn a_worker_whose_device_hangs_is_left_behind_by_name_and_starts_over() {
     cluster.wait_for_steps(12);
     cluster.stop(Duration::from_secs(60)).unwrap();
     cluster.audited_steps();
+    cluster.assert_nothing_is_left();
 }

@@ -19,5 +19,7 @@ mod pages_once;
 mod refusals;
 mod replacement;
 mod resume;
+mod several;
+mod supervised;
 mod torn;
 mod unreadable_pages;

@@ -41,6 +41,7 @@ fn a_killed_worker_costs_no_sequence_and_changes_no_loss() {
     cluster.complete();
 
     let disturbed = cluster.audited_steps();
+    cluster.assert_nothing_is_left();
     let generations = disturbed.last().unwrap().generation;
     assert!(generations >= 3, "{generations} generations for two deaths");
     assert_eq!(disturbed.len(), undisturbed.len());
@@ -98,4 +99,5 @@ fn a_worker_whose_name_another_took_meanwhile_asks_to_be_started_again() {
     );
     assert!(namesake.wait(LIMIT).unwrap().success());
     cluster.audited_steps();
+    cluster.assert_nothing_is_left();
 }

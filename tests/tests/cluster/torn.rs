@@ -49,6 +49,7 @@ fn goes_on(mut cluster: TestCluster, run: &Run, swept: bool) {
     assert_eq!(removed, swept, "{}", &log[before..]);
     cluster.complete();
     cluster.audited_steps();
+    cluster.assert_nothing_is_left();
     assert_eq!(cluster.partial_checkpoints(), Vec::<PathBuf>::new());
     let kept = cluster.checkpoints();
     assert!((1..=3).contains(&kept.len()), "{kept:?}");

@@ -9,33 +9,11 @@ use proto::v1::worker_message::Body;
 use tch::{Kind, Tensor};
 
 use super::Trainer;
+use super::epoch_loss::EpochLoss;
 use super::generation::{Broken, World};
-use super::metrics::StepMetrics;
 use super::replica::Replica;
 use crate::checkpoint::{Job, Writer};
 use crate::feeder;
-
-/// Training loss summed over an epoch's steps, as far as this generation ran
-/// them.
-#[derive(Debug, Default)]
-pub(super) struct EpochLoss {
-    sum: f64,
-    tokens: u64,
-    sequences: u64,
-}
-
-impl EpochLoss {
-    pub(super) fn add(&mut self, step: &StepMetrics) {
-        self.sum += step.loss_sum;
-        self.tokens += step.tokens;
-        self.sequences += step.sequences;
-    }
-
-    /// Nats per predicted token; NaN for an epoch without any.
-    fn mean(&self) -> f64 {
-        self.sum / self.tokens as f64
-    }
-}
 
 /// The part of `count` items that `rank` of `world` takes: contiguous, and
 /// sizes differ by at most one.
@@ -50,11 +28,12 @@ impl Trainer {
         world: &mut World,
         replica: &mut Replica,
         writer: &mut Writer,
-        trained: EpochLoss,
         best: &mut Option<f64>,
     ) -> Result<Duration, Broken> {
         self.control.set_phase(v1::Phase::Evaluating);
         self.compare_weights(world, replica)?;
+        // The next epoch's starts here, whatever becomes of the evaluation.
+        let trained = std::mem::take(&mut replica.trained);
         let evaluation = self.evaluate(world, replica, &trained)?;
         if world.rank != 0 {
             return Ok(Duration::ZERO);
@@ -94,6 +73,7 @@ impl Trainer {
             cursor,
             evaluation,
             training_loss: trained.mean(),
+            epoch_loss: replica.trained,
             weights: replica.model.snapshot()?,
             optimizer: replica.optimizer.snapshot()?,
         });
@@ -114,7 +94,7 @@ impl Trainer {
             return Ok(v1::Evaluation {
                 cursor,
                 loss: trained.mean(),
-                sequences: trained.sequences,
+                sequences: trained.sequences(),
                 from_training: true,
             });
         }
@@ -176,18 +156,5 @@ mod tests {
                 assert_eq!(parts, (0..count).collect::<Vec<_>>());
             }
         }
-    }
-
-    #[test]
-    fn the_epochs_loss_is_the_mean_over_tokens_and_not_over_steps() {
-        let mut epoch = EpochLoss::default();
-        for (loss_sum, tokens) in [(100.0, 10), (10.0, 10), (0.0, 90)] {
-            epoch.add(&StepMetrics {
-                loss_sum,
-                tokens,
-                ..StepMetrics::none()
-            });
-        }
-        assert!((epoch.mean() - 1.0).abs() < 1e-12);
     }
 }

@@ -1,6 +1,5 @@
 //! One generation: forming its process group, agreeing on the state, stepping.
 
-use std::net::TcpListener;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use proto::v1::worker_message::Body;
 use tch::Device;
 use tokio_util::sync::CancellationToken;
 
-use super::end_of_epoch::EpochLoss;
 use super::replica::Replica;
 use super::step::Skips;
 use super::throughput::Throughput;
@@ -19,6 +17,7 @@ use super::{Fatal, Trainer};
 use crate::checkpoint::Writer;
 use crate::control::Command;
 use crate::feeder::{self, Fed, FeedError, Feeding};
+use crate::store_port;
 
 /// How long a pause may take to store its checkpoint.
 const PAUSE_PATIENCE: Duration = Duration::from_secs(60);
@@ -152,7 +151,6 @@ impl Trainer {
         );
         writer.begin_at(base);
         let mut best = form.best.map(|best| best.loss);
-        let mut epoch_loss = EpochLoss::default();
         let mut skips = Skips::default();
         let mut throughput = Throughput::start();
         // Copying for a checkpoint comes after the step's report, and is counted
@@ -179,27 +177,22 @@ impl Trainer {
             done.times.data = waited.as_secs_f64();
             done.times.total += waited.as_secs_f64();
             done.times.checkpoint = std::mem::take(&mut checkpointed).as_secs_f64();
-            epoch_loss.add(&done.metrics);
+            replica.trained.add(&done.metrics);
             // Before anything that can be interrupted: it is applied, and a state
             // whose steps nobody reports is lost.
             self.report(&world, &done);
             throughput.note(&world, &done);
             skips.note(done.report.applied)?;
             if step.last_of_epoch {
-                checkpointed = self.end_epoch(
-                    &mut world,
-                    replica,
-                    writer,
-                    std::mem::take(&mut epoch_loss),
-                    &mut best,
-                )?;
+                checkpointed = self.end_epoch(&mut world, replica, writer, &mut best)?;
             } else if world.rank == 0 && done.metrics.pausing == 0 && writer.is_due(step.after()) {
-                checkpointed = self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
+                checkpointed =
+                    self.keep_checkpoint(&world, replica, writer, None, &replica.trained)?;
             }
             if done.metrics.pausing > 0 {
                 tracing::info!(generation, "paused after {step}");
                 if done.metrics.checkpointing > 0 && world.rank == 0 && !step.last_of_epoch {
-                    self.keep_checkpoint(&world, replica, writer, None, &epoch_loss)?;
+                    self.keep_checkpoint(&world, replica, writer, None, &replica.trained)?;
                 }
                 // What is under way would be lost with this process, or was
                 // asked for; otherwise nobody waits for it.
@@ -231,7 +224,7 @@ impl Trainer {
         let size = NonZeroU32::new(world).unwrap_or(NonZeroU32::MIN);
         if rank == 0 {
             // Before anyone waits in a collective.
-            self.take_up_origin(form, base, replica)?;
+            self.take_up_origin(form, base, replica, cancelled)?;
         }
         let timeout = Duration::from_millis(self.limits.collective_ms.max(1));
         let group = if world == 1 {
@@ -242,12 +235,13 @@ impl Trainer {
             let mut served = None;
             if rank == 0 {
                 let listener =
-                    TcpListener::bind(("0.0.0.0", self.store_port)).map_err(|error| {
-                        Broken::Protocol(format!(
-                            "cannot listen on --store-port {}: {error}",
-                            self.store_port
-                        ))
-                    })?;
+                    store_port::listen(self.store_port, timeout, || cancelled.is_cancelled())
+                        .map_err(|error| {
+                            Broken::Protocol(format!(
+                                "cannot listen on --store-port {}: {error}",
+                                self.store_port
+                            ))
+                        })?;
                 let store = Store::serve(listener, timeout, abort)?;
                 let address = format!("{}:{}", self.advertised_host, store.port());
                 self.announce_store(generation, address);

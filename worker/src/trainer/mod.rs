@@ -6,11 +6,14 @@
 //! group, reducer, feeder) belongs to one and is made anew.
 
 mod end_of_epoch;
+mod epoch_loss;
 mod generation;
 mod metrics;
 mod replica;
 mod step;
 mod throughput;
+
+pub(crate) use epoch_loss::{EPOCH_LOSS_FILE, EpochLoss};
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,12 +27,12 @@ use proto::v1::worker_message::Body;
 use run::RunConfig;
 use tch::Device;
 
+use crate::arriving::Arriving;
 use crate::book::Book;
 use crate::checkpoint::Writer;
 use crate::control::{Command, Control};
 use crate::identity::Identity;
 use crate::page_store::PageStore;
-use crate::scratch::Scratch;
 use crate::watchdog::Watchdog;
 use generation::Outcome;
 use replica::Replica;
@@ -44,8 +47,8 @@ pub(crate) struct Trainer {
     pub(crate) precision: model::Precision,
     pub(crate) advertised_host: String,
     pub(crate) store_port: u16,
-    /// Where checkpoints to restore from are put meanwhile.
-    pub(crate) scratch: Scratch,
+    /// Brings the checkpoints to restore from.
+    pub(crate) arriving: Arriving,
     pub(crate) connection: Connection,
     pub(crate) identity: Arc<Identity>,
     pub(crate) control: Arc<Control>,

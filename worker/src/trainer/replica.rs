@@ -4,7 +4,6 @@
 use std::num::NonZeroU32;
 
 use anyhow::Context as _;
-use client::{Download, RetryPolicy};
 use layout::ModelDir;
 use ledger::Cursor;
 use model::{AdamW, Gpt2, Mode, ModelError, OPTIMIZER_FILE};
@@ -12,7 +11,9 @@ use proto::v1;
 use proto::v1::worker_message::Body;
 use run::{Init, RunConfig};
 use tch::{Device, Kind, Tensor};
+use tokio_util::sync::CancellationToken;
 
+use super::epoch_loss::{EPOCH_LOSS_FILE, EpochLoss};
 use super::generation::{Broken, World};
 use super::{Fatal, Trainer};
 
@@ -22,6 +23,8 @@ pub(super) struct Replica {
     pub(super) optimizer: AdamW,
     /// `None` until this worker has held the run's state.
     pub(super) applied: Option<Cursor>,
+    /// What the running epoch has cost up to there.
+    pub(super) trained: EpochLoss,
     /// The generation in which it took that state, or applied the last step of it.
     pub(super) applied_in: u64,
 }
@@ -36,6 +39,7 @@ impl Replica {
             model,
             optimizer,
             applied: None,
+            trained: EpochLoss::default(),
             applied_in: 0,
         })
     }
@@ -98,6 +102,12 @@ impl Replica {
     }
 }
 
+/// What became of a restore that did not fail.
+enum Restored {
+    Whole,
+    Cancelled,
+}
+
 impl Trainer {
     /// On rank 0, before the generation's group exists: brings the state that
     /// nobody holds, from the seed or from a checkpoint.
@@ -106,6 +116,7 @@ impl Trainer {
         form: &v1::Form,
         base: Cursor,
         replica: &mut Replica,
+        cancelled: &CancellationToken,
     ) -> Result<(), Broken> {
         use v1::form::Origin;
         match form.origin.as_ref() {
@@ -113,12 +124,12 @@ impl Trainer {
             Some(Origin::Initial(initial)) => {
                 replica.reset(&self.run, self.device)?;
                 if matches!(self.run.init, Init::Weights { .. }) {
-                    self.restore(&initial.weights, replica)?;
+                    self.restore(&initial.weights, replica, cancelled)?;
                 }
                 replica.applied = Some(base);
             }
             Some(Origin::Checkpoint(checkpoint)) => {
-                self.restore(checkpoint, replica)?;
+                self.restore(checkpoint, replica, cancelled)?;
                 replica.applied = Some(base);
             }
             None => {
@@ -130,12 +141,19 @@ impl Trainer {
         Ok(())
     }
 
-    /// Loads a checkpoint's weights, and its optimizer state where it has one.
+    /// Loads a checkpoint's weights, and its optimizer state where it has one,
+    /// unless the generation ends first.
     /// What does not arrive whole is the coordinator's to look at: it may hold
     /// an older one that does.
-    fn restore(&self, checkpoint: &str, replica: &mut Replica) -> Result<(), Broken> {
-        let error = match self.restore_from(checkpoint, replica) {
-            Ok(()) => return Ok(()),
+    fn restore(
+        &self,
+        checkpoint: &str,
+        replica: &mut Replica,
+        cancelled: &CancellationToken,
+    ) -> Result<(), Broken> {
+        let error = match self.restore_from(checkpoint, replica, cancelled) {
+            Ok(Restored::Whole) => return Ok(()),
+            Ok(Restored::Cancelled) => return Err(Broken::Aborted),
             Err(error) => error,
         };
         let lost = error.downcast_ref::<client::Error>();
@@ -154,55 +172,37 @@ impl Trainer {
         Err(Broken::Checkpoint { id, problem })
     }
 
-    fn restore_from(&self, checkpoint: &str, replica: &mut Replica) -> anyhow::Result<()> {
+    fn restore_from(
+        &self,
+        checkpoint: &str,
+        replica: &mut Replica,
+        cancelled: &CancellationToken,
+    ) -> anyhow::Result<Restored> {
         tracing::info!(checkpoint, "restoring from a checkpoint");
-        let dir = self
-            .scratch
-            .folder()
-            .context("making a folder in --cache-dir")?;
-        let model_dir = dir.path().join("model");
-        let state_dir = dir.path().join("state");
-        let has_state = self.runtime.block_on(async {
-            let asking = || async {
-                let request = v1::GetCheckpointRequest {
-                    context: Some(self.identity.context(0)),
-                    checkpoint_id: checkpoint.to_owned(),
-                };
-                match self.connection.checkpoints().get(request).await {
-                    Ok(manifest) => Ok(manifest.into_inner()),
-                    Err(status) => Err(client::Error::call("Get", status)),
-                }
-            };
-            let manifest = self
-                .connection
-                .retry("asking for a checkpoint", &RetryPolicy::PATIENT, asking)
-                .await?;
-            let has_state = manifest
-                .files
-                .iter()
-                .any(|file| file.kind() == v1::FileKind::State);
-            for (kind, dir) in [
-                (v1::FileKind::Model, &model_dir),
-                (v1::FileKind::State, &state_dir),
-            ] {
-                if kind == v1::FileKind::Model || has_state {
-                    Download::new(&self.connection, &manifest)
-                        .context(self.identity.context(0))
-                        .only(kind)
-                        .into_dir(dir)
-                        .await?;
-                }
-            }
-            Ok::<_, anyhow::Error>(has_state)
-        })?;
-        let weights = ModelDir::open(&model_dir)?;
+        let context = || self.identity.context(0);
+        // Every time: a coordinator waits for as long as more comes.
+        let control = &self.control;
+        let on_more = || control.set_phase(v1::Phase::Restoring);
+        let bringing =
+            self.arriving
+                .bring(checkpoint, &self.connection, context, on_more, cancelled);
+        let Some(arrived) = self.runtime.block_on(bringing)? else {
+            return Ok(Restored::Cancelled);
+        };
+        let weights = ModelDir::open(&arrived.model)?;
         weights.check(&self.run.model)?;
+        // Half overwritten is nothing to claim.
+        replica.applied = None;
         replica.model = Gpt2::load(&weights, self.run.dropout, self.device)?;
         replica.optimizer = AdamW::new(&replica.model, &self.run.optimizer)?;
-        if has_state {
-            replica.optimizer.restore(&state_dir.join(OPTIMIZER_FILE))?;
+        replica.trained = EpochLoss::default();
+        if let Some(state) = arrived.state {
+            replica.optimizer.restore(&state.join(OPTIMIZER_FILE))?;
+            replica.trained = EpochLoss::read(&state)
+                .with_context(|| format!("{EPOCH_LOSS_FILE} of the training state"))?;
         }
-        Ok(())
+        self.arriving.forget();
+        Ok(Restored::Whole)
     }
 
     /// Gives every member the state at the generation's base, and checks that
@@ -237,12 +237,17 @@ impl Trainer {
             world.group.broadcast(&steps, root)?;
             let steps = u64::try_from(steps.int64_value(&[0])).unwrap_or_default();
             replica.optimizer.set_steps(steps)?;
+            let trained = replica.trained.to_tensor(self.device);
+            world.group.broadcast(&trained, root)?;
+            replica.trained = EpochLoss::from_tensor(&trained).map_err(ModelError::from)?;
             tracing::info!(
                 megabytes = bytes / 1_000_000,
                 seconds = started.elapsed().as_secs_f64(),
                 "state taken from rank {root}"
             );
         }
+        // However it came here, it is not to be restored any more.
+        self.arriving.forget();
         replica.applied = Some(base);
         replica.applied_in = world.generation;
         self.control.set_applied(base);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use local_cluster::chaos::Injected;
-use local_cluster::median;
+use local_cluster::{Counts, median};
 use serde::Serialize;
 
 use super::Campaigned;
@@ -31,14 +31,14 @@ impl Figures {
     }
 
     /// Those of each kind of fault.
-    pub(crate) fn by_kind(
+    pub(super) fn by_kind(
         injected: &[Injected],
-        seconds: impl Fn(&Injected) -> Option<f64>,
+        seconds: impl Fn(&Injected) -> f64,
     ) -> BTreeMap<&'static str, Self> {
         let mut by_kind: BTreeMap<&'static str, Vec<f64>> = BTreeMap::new();
         for injected in injected {
             let of_kind = by_kind.entry(injected.kind.name()).or_default();
-            of_kind.extend(seconds(injected));
+            of_kind.push(seconds(injected));
         }
         let figures = by_kind.into_iter();
         figures
@@ -47,7 +47,7 @@ impl Figures {
     }
 }
 
-/// What the audit counted, and what was undone.
+/// What the audit counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Lost {
     /// Sequences of the plan.
@@ -65,7 +65,10 @@ pub(crate) struct Lost {
 impl Lost {
     /// As a campaign's audit counted.
     pub(crate) fn of(campaigned: &Campaigned) -> Self {
-        let total = campaigned.audit.total;
+        Self::counted(campaigned.audit.total)
+    }
+
+    pub(super) fn counted(total: Counts) -> Self {
         Self {
             planned: total.planned,
             trained: total.trained,

@@ -3,58 +3,65 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use local_cluster::chaos::largest_difference;
-use local_cluster::{Step, median};
+use local_cluster::median;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::{Campaigned, Figures, Lost};
-
-/// The most by which losses may differ, relatively: sums over other shares are
-/// rounded otherwise, and rounding is all that may differ.
-const LOSS_TOLERANCE: f64 = 1e-4;
+use super::campaign::Reached;
+use super::loss_curve::LossCurve;
+use super::{Figures, Lost};
 
 /// The result of `cargo xtask chaos`. Its fields are what `--json` prints.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
+    /// Why the campaign did not get to its end; then the rest is what it had
+    /// reached. Not there when it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     seed: u64,
     workers: u32,
+    coordinators: u32,
     /// How cables were cut: `namespaces` or `proxies`.
     network: String,
-    failures_injected: Count,
-    /// From a fault of a worker to the next generation's first step, where the
-    /// generation ended.
+    /// Also one that the cluster did not recover from.
+    failures_injected: usize,
+    failures_by_kind: BTreeMap<&'static str, usize>,
+    /// From each failure to the next step that was reported. Where only the
+    /// coordinator or the store was struck, nobody else can make it good, and it
+    /// counts from when that was there again.
     recovery_seconds: Recovery,
+    recovery_by_kind: BTreeMap<&'static str, Figures>,
+    /// Failures that the generation lived through, by kind.
+    lived_on: BTreeMap<&'static str, usize>,
     /// Of the median step.
     step_seconds: f64,
-    /// Faults that the generation lived through, by kind.
-    lived_on: BTreeMap<&'static str, usize>,
     /// Steps of the surviving lineage.
     steps: usize,
     /// Reported steps that were rolled back.
     steps_lost: u64,
     /// Workers that left with the exit code that asks to be started again.
     asked_for_restart: u64,
-    audit: Lost,
+    /// Null where there was nothing to audit.
+    audit: Option<Lost>,
     violations: Vec<Value>,
-    loss_curve_max_relative_difference: f64,
-    /// Steps that were compared.
-    loss_curve_steps: usize,
+    /// Null where there was no undisturbed run to compare with.
+    loss_curve: Option<LossCurve>,
     left_behind: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
-struct Count {
-    total: usize,
-    by_kind: BTreeMap<&'static str, usize>,
-}
-
-#[derive(Debug, Serialize)]
 struct Recovery {
+    /// Null where nothing was recovered from.
     median: Option<f64>,
     worst: Option<f64>,
-    /// A coordinator's counts from when it was there again.
-    by_kind: BTreeMap<&'static str, Figures>,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) seed: u64,
+    pub(super) workers: u32,
+    pub(super) coordinators: u32,
 }
 
 /// Whether all is well.
@@ -65,65 +72,68 @@ pub(super) enum Checked {
 }
 
 impl Report {
-    pub(super) fn of(seed: u64, workers: u32, campaigned: &Campaigned, reference: &[Step]) -> Self {
-        let injected = &campaigned.injected;
-        let mut by_kind = BTreeMap::new();
+    pub(super) fn of(asked: Asked, reached: &Reached, loss_curve: Option<LossCurve>) -> Self {
+        let injected = &reached.injected;
+        let mut by_kind: BTreeMap<&'static str, usize> = BTreeMap::new();
         let mut lived_on = BTreeMap::new();
         for injected in injected {
-            *by_kind.entry(injected.kind.name()).or_default() += 1;
             *lived_on.entry(injected.kind.name()).or_default() += usize::from(injected.lived_on());
         }
-        let of_workers = injected.iter().filter(|one| one.kind.strikes_worker());
-        let overall = Figures::of(of_workers.filter_map(|one| one.recovery));
-        let (difference, compared) = largest_difference(reference, &campaigned.steps, usize::MAX);
-        let seconds = campaigned.steps.iter().map(|step| step.times.total);
+        let kinds = injected.iter().map(|one| one.kind);
+        for kind in kinds.chain(reached.not_recovered_from) {
+            *by_kind.entry(kind.name()).or_default() += 1;
+        }
+        let overall = Figures::of(injected.iter().map(|one| one.next_step));
+        let seconds = reached.steps.iter().map(|step| step.times.total);
+        let audit = reached.audit.as_ref();
         Self {
-            seed,
-            workers,
-            network: campaigned
+            error: reached.error.as_ref().map(|error| format!("{error:#}")),
+            seed: asked.seed,
+            workers: asked.workers,
+            coordinators: asked.coordinators,
+            network: reached
                 .network
                 .map_or(String::new(), |method| method.to_string()),
-            failures_injected: Count {
-                total: injected.len(),
-                by_kind,
-            },
+            failures_injected: by_kind.values().sum(),
+            failures_by_kind: by_kind,
             recovery_seconds: Recovery {
                 median: overall.map(|figures| figures.median),
                 worst: overall.map(|figures| figures.worst),
-                by_kind: Figures::by_kind(injected, |one| one.recovery),
             },
-            step_seconds: median(seconds).unwrap_or(0.0),
+            recovery_by_kind: Figures::by_kind(injected, |one| one.next_step),
             lived_on,
-            steps: campaigned.steps.len(),
-            steps_lost: campaigned.steps_lost,
-            asked_for_restart: campaigned.asked_for_restart,
-            audit: Lost::of(campaigned),
-            violations: campaigned.audit.violations.clone(),
-            loss_curve_max_relative_difference: difference,
-            loss_curve_steps: compared,
-            left_behind: campaigned.left_behind.clone(),
+            step_seconds: median(seconds).unwrap_or(0.0),
+            steps: reached.steps.len(),
+            steps_lost: reached.steps_lost,
+            asked_for_restart: reached.asked_for_restart,
+            audit: audit.map(|audit| Lost::counted(audit.total)),
+            violations: audit.map_or_else(Vec::new, |audit| audit.violations.clone()),
+            loss_curve,
+            left_behind: reached.left_behind.clone(),
         }
     }
 
     pub(super) fn check(&self) -> Checked {
-        let mut wrong = Vec::new();
+        let mut wrong: Vec<String> = self.error.iter().cloned().collect();
         for violation in &self.violations {
             wrong.push(format!("the audit found {violation}"));
         }
-        let audit = &self.audit;
-        if (audit.repeated, audit.missed) != (0, 0) || audit.trained != audit.planned {
-            wrong.push(format!(
-                "of {} sequences {} were trained, {} repeatedly, and {} missed",
-                audit.planned, audit.trained, audit.repeated, audit.missed
-            ));
+        match &self.audit {
+            Some(audit) => {
+                if (audit.repeated, audit.missed) != (0, 0) || audit.trained != audit.planned {
+                    wrong.push(format!(
+                        "of {} sequences {} were trained, {} repeatedly, and {} missed",
+                        audit.planned, audit.trained, audit.repeated, audit.missed
+                    ));
+                }
+            }
+            None => wrong.push("there was nothing to audit".to_owned()),
         }
-        if self.loss_curve_max_relative_difference > LOSS_TOLERANCE {
-            wrong.push(format!(
-                "the losses differ by {:.1e} from the undisturbed run's",
-                self.loss_curve_max_relative_difference
-            ));
+        match &self.loss_curve {
+            Some(curve) => wrong.extend(curve.wrong()),
+            None => wrong.push("no losses were compared".to_owned()),
         }
-        if self.failures_injected.total == 0 {
+        if self.failures_injected == 0 {
             wrong.push("the time was over before anything was tried".to_owned());
         }
         let left = self.left_behind.iter();
@@ -143,50 +153,195 @@ impl Report {
 
     pub(super) fn in_words(&self) -> String {
         let mut text = String::new();
-        let faults = &self.failures_injected;
         // Writing to a String does not fail.
         let _ = writeln!(
             text,
             "{} faults in {} steps of {:.2} s (seed {}, {} workers{})",
-            faults.total,
+            self.failures_injected,
             self.steps,
             self.step_seconds,
             self.seed,
             self.workers,
             self.cuts()
         );
-        for (kind, count) in &faults.by_kind {
+        for (kind, count) in &self.failures_by_kind {
             let lived_on = self.lived_on.get(kind).copied().unwrap_or(0);
             let _ = write!(text, "{count:>5} × {kind:<18}");
-            if lived_on > 0 {
-                let _ = write!(text, " the generation lived on {lived_on} times;");
-            }
-            if let Some(figures) = self.recovery_seconds.by_kind.get(kind) {
+            if let Some(figures) = self.recovery_by_kind.get(kind) {
                 let _ = write!(
                     text,
-                    " the next took a step after {:.2} s (median of {}), {:.2} s at worst",
+                    " the next step after {:.2} s (median of {}), {:.2} s at worst;",
                     figures.median, figures.count, figures.worst
                 );
             }
-            text.push('\n');
+            let _ = writeln!(text, " the generation lived on {lived_on} times");
         }
-        let audit = &self.audit;
-        let _ = write!(
-            text,
-            "{} sequences planned, {} trained, {} repeated, {} missed; {} steps rolled back\n\
-             losses differ by at most {:.1e} over {} steps; {}",
-            audit.planned,
-            audit.trained,
-            audit.repeated,
-            audit.missed,
-            self.steps_lost,
-            self.loss_curve_max_relative_difference,
-            self.loss_curve_steps,
-            match self.left_behind.len() {
-                0 => "nothing was left behind".to_owned(),
-                left => format!("{left} things were left behind"),
+        if let (Some(median), Some(worst)) =
+            (self.recovery_seconds.median, self.recovery_seconds.worst)
+        {
+            let _ = writeln!(
+                text,
+                "over all: the next step after {median:.2} s in the median, {worst:.2} s at worst"
+            );
+        }
+        match &self.audit {
+            Some(audit) => {
+                let _ = writeln!(
+                    text,
+                    "{} sequences planned, {} trained, {} repeated, {} missed; {} steps rolled back",
+                    audit.planned, audit.trained, audit.repeated, audit.missed, self.steps_lost
+                );
             }
-        );
+            None => {
+                let _ = writeln!(text, "no audit; {} steps rolled back", self.steps_lost);
+            }
+        }
+        if let Some(curve) = &self.loss_curve {
+            let _ = write!(
+                text,
+                "losses differ by at most {:.1e} within 50 steps, {:.1e} over {}; ",
+                curve.within_50, curve.worst, curve.steps
+            );
+        }
+        text.push_str(&match self.left_behind.len() {
+            0 => "nothing was left behind".to_owned(),
+            left => format!("{left} things were left behind"),
+        });
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+    use local_cluster::chaos::{Injected, Kind};
+    use local_cluster::{Audit, Counts};
+
+    use super::*;
+
+    const ASKED: Asked = Asked {
+        seed: 7,
+        workers: 3,
+        coordinators: 1,
+    };
+
+    const FINE: LossCurve = LossCurve {
+        steps: 60,
+        within_50: 1e-6,
+        worst: 1e-5,
+    };
+
+    fn injected(kind: Kind, next_step: f64, recovered: bool) -> Injected {
+        Injected {
+            kind,
+            victim: None,
+            cut: None,
+            lasted: 1.0,
+            generation: 1,
+            step: 4,
+            recovery: recovered.then_some(next_step),
+            next_step,
+            longest_step: 0.1,
+            settled_in: Some(if recovered { 2 } else { 1 }),
+        }
+    }
+
+    fn reached() -> Reached {
+        Reached {
+            injected: vec![
+                injected(Kind::KillWorker, 1.0, true),
+                injected(Kind::KillWorker, 2.0, true),
+                injected(Kind::KillCoordinator, 0.5, false),
+                injected(Kind::PauseCoordinator, 4.0, true),
+            ],
+            steps_lost: 2,
+            audit: Some(Audit {
+                total: Counts {
+                    planned: 100,
+                    trained: 100,
+                    repeated: 0,
+                    missed: 0,
+                    skipped: 1,
+                },
+                violations: Vec::new(),
+            }),
+            ..Reached::default()
+        }
+    }
+
+    fn json(report: &Report) -> Value {
+        serde_json::to_value(report).unwrap()
+    }
+
+    #[test]
+    fn json_has_numbers_where_programs_expect_them() {
+        let report = Report::of(ASKED, &reached(), Some(FINE));
+        assert!(matches!(report.check(), Checked::Well));
+        let json = json(&report);
+        assert_eq!(json["failures_injected"], 4);
+        assert_eq!(json["failures_by_kind"]["kill-worker"], 2);
+        // Over all failures, whoever was struck.
+        let expected = serde_json::json!({ "median": 1.5, "worst": 4.0 });
+        assert_eq!(json["recovery_seconds"], expected);
+        let expected = serde_json::json!({ "count": 2, "median": 1.5, "worst": 2.0 });
+        assert_eq!(json["recovery_by_kind"]["kill-worker"], expected);
+        assert_eq!(json["recovery_by_kind"]["kill-coordinator"]["worst"], 0.5);
+        assert_eq!(json["lived_on"]["kill-coordinator"], 1);
+        assert_eq!(json["steps_lost"], 2);
+        let expected = serde_json::json!({
+            "planned": 100, "trained": 100, "repeated": 0, "missed": 0, "skipped": 1,
+        });
+        assert_eq!(json["audit"], expected);
+        let expected = serde_json::json!({ "steps": 60, "within_50": 1e-6, "worst": 1e-5 });
+        assert_eq!(json["loss_curve"], expected);
+        assert!(json.get("error").is_none(), "{json}");
+    }
+
+    #[test]
+    fn a_cluster_that_did_not_recover_is_reported_as_far_as_it_got() {
+        let reached = Reached {
+            error: Some(anyhow!("waited in vain").context("after a cut")),
+            not_recovered_from: Some(Kind::CutWorker),
+            audit: None,
+            ..reached()
+        };
+        let report = Report::of(ASKED, &reached, None);
+        let Checked::Wrong(wrong) = report.check() else {
+            panic!("all is well, it says");
+        };
+        assert_eq!(wrong[0], "after a cut: waited in vain");
+        let json = json(&report);
+        assert_eq!(json["error"], "after a cut: waited in vain");
+        assert_eq!(json["failures_injected"], 5);
+        assert_eq!(json["failures_by_kind"]["cut-worker"], 1);
+        assert_eq!(json["recovery_seconds"]["worst"], 4.0);
+        assert_eq!(json["audit"], Value::Null);
+        assert_eq!(json["loss_curve"], Value::Null);
+    }
+
+    #[test]
+    fn before_the_first_failure_there_is_no_recovery() {
+        let json = json(&Report::of(ASKED, &Reached::default(), None));
+        assert_eq!(json["failures_injected"], 0);
+        let expected = serde_json::json!({ "median": null, "worst": null });
+        assert_eq!(json["recovery_seconds"], expected);
+    }
+
+    #[test]
+    fn each_thing_that_is_wrong_is_told() {
+        let mut lost = reached();
+        if let Some(audit) = &mut lost.audit {
+            audit.total.trained = 99;
+            audit.total.missed = 1;
+        }
+        lost.left_behind = vec!["port 1".to_owned()];
+        let far = LossCurve {
+            within_50: 1e-3,
+            ..FINE
+        };
+        let Checked::Wrong(wrong) = Report::of(ASKED, &lost, Some(far)).check() else {
+            panic!("all is well, it says");
+        };
+        assert_eq!(wrong.len(), 3, "{wrong:?}");
     }
 }

@@ -40,6 +40,10 @@ pub(crate) struct SetupArgs {
     /// and headers (2.5 GB to download, 4.5 GB on disk)
     #[arg(long)]
     cuda: bool,
+
+    /// Leave etcd out: only tests need it
+    #[arg(long)]
+    no_etcd: bool,
 }
 
 /// Whether the CUDA part is wanted too.
@@ -57,9 +61,11 @@ pub(crate) fn run(workspace: &Workspace, args: &SetupArgs) -> anyhow::Result<()>
     ensure(workspace, parts)?;
     println!("libtorch  {}", workspace.libtorch().display());
     println!("corpus    {}", corpus_path(workspace).display());
-    match etcd::ensure(workspace) {
-        Some(binary) => println!("etcd      {}", binary.display()),
-        None => println!("etcd      none: tests of the store on etcd will be skipped"),
+    if !args.no_etcd {
+        match etcd::ensure(workspace) {
+            Some(binary) => println!("etcd      {}", binary.display()),
+            None => println!("etcd      none: tests of the store on etcd will be skipped"),
+        }
     }
     if args.cuda {
         println!("cuda      headers and libraries: build with --features cuda");

@@ -224,3 +224,42 @@ fn a_doubt_about_what_is_no_longer_kept_changes_nothing() {
     sim.run_to_the_end();
     assert!(sim.audit().is_clean());
 }
+
+/// Everything dies, and the coordinator is started again when nobody can be left.
+fn start_over(sim: &mut Sim) {
+    sim.kill(0);
+    sim.advance(10 * sim.settings.lease_ms);
+    sim.restart_coordinator();
+}
+
+/// A new process forms a generation, once nobody of the one before can be left.
+fn meet(sim: &mut Sim) {
+    sim.connect(0);
+    let formed = sim.durable.generations.len();
+    for _ in 0..20 {
+        sim.advance(sim.settings.lease_ms / 2);
+        sim.heartbeat(0);
+        sim.settle();
+    }
+    assert!(sim.durable.generations.len() > formed);
+}
+
+#[test]
+fn a_checkpoint_of_steps_that_another_coordinator_rolled_back_is_dropped() {
+    let mut sim = running(3);
+    let first = step_and_keep(&mut sim, 3.0);
+    let second = step_and_keep(&mut sim, 2.0);
+    // Another leads that has not got the second one, after everything died.
+    let copy = sim.durable.checkpoints.remove(&second).unwrap();
+    start_over(&mut sim);
+    meet(&mut sim);
+    let (_, newest) = sim.durable.generations.last_key_value().unwrap();
+    assert_eq!(newest.record.base, sim.durable.checkpoints[&first].cursor);
+    // The one that has it leads again, and everything died once more.
+    sim.durable.checkpoints.insert(second.clone(), copy);
+    start_over(&mut sim);
+    assert_eq!(kept(&sim), std::slice::from_ref(&first));
+    meet(&mut sim);
+    let (_, newest) = sim.durable.generations.last_key_value().unwrap();
+    assert_eq!(newest.record.base, sim.durable.checkpoints[&first].cursor);
+}

@@ -8,6 +8,7 @@ mod hanging;
 mod keeping;
 mod names;
 mod property;
+mod restoring;
 mod scenarios;
 mod sim;
 mod training;

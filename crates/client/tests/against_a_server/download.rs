@@ -190,6 +190,31 @@ async fn a_partial_file_with_a_torn_write_in_it_is_found_out() {
 }
 
 #[tokio::test]
+async fn a_file_that_a_dropped_attempt_still_writes_is_waited_for() {
+    let (coordinator, mut manifest) = FakeCoordinator::with_checkpoint();
+    manifest.files.retain(|file| file.name == WEIGHTS);
+    let content = coordinator.content_of(WEIGHTS);
+    let connection = coordinator.serve().await;
+    let dir = TempDir::new().unwrap();
+    let partial = dir.path().join("model.safetensors.partial");
+    // What the thread of a dropped attempt holds, and then lets go.
+    let held = fs::File::create(&partial).unwrap();
+    held.lock().unwrap();
+    let downloading = download(&connection, &manifest, dir.path());
+    tokio::pin!(downloading);
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut downloading).await;
+    assert!(early.is_err(), "{early:?}");
+    assert!(coordinator.reads_of(WEIGHTS).is_empty());
+    fs::write(&partial, &content).unwrap();
+    fs::rename(&partial, dir.path().join("model.safetensors")).unwrap();
+    drop(held);
+    downloading.await.unwrap();
+    // It was whole by then: nothing is read again, and nothing is left.
+    assert!(coordinator.reads_of(WEIGHTS).is_empty());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test]
 async fn what_is_there_already_is_not_read_again_and_what_is_wrong_is_replaced() {
     let (coordinator, manifest) = FakeCoordinator::with_checkpoint();
     let connection = coordinator.serve().await;

@@ -28,10 +28,15 @@ pub enum Kind {
     KillLeader,
     /// Of several coordinators, the one that leads stops, and goes on later.
     PauseLeader,
+    /// Of several coordinators, the one that leads is cut off from the store that
+    /// they share, and mended later.
+    CutLeader,
     /// The store that coordinators share is killed, and started again later.
     KillStore,
     /// The store that coordinators share stops, and goes on later.
     PauseStore,
+    /// The store's cable to all coordinators is cut, and mended later.
+    CutStore,
 }
 
 impl Kind {
@@ -48,14 +53,16 @@ impl Kind {
     ];
 
     /// Those that can happen to a cluster whose coordinators share a store.
-    pub const SEVERAL_COORDINATORS: [Self; 7] = [
+    pub const SEVERAL_COORDINATORS: [Self; 9] = [
         Self::KillWorker,
         Self::PauseWorker,
         Self::DrainWorker,
         Self::KillLeader,
         Self::PauseLeader,
+        Self::CutLeader,
         Self::KillStore,
         Self::PauseStore,
+        Self::CutStore,
     ];
 
     /// Its name in reports: `kill-worker`.
@@ -71,8 +78,10 @@ impl Kind {
             Self::CutCoordinator => "cut-coordinator",
             Self::KillLeader => "kill-leader",
             Self::PauseLeader => "pause-leader",
+            Self::CutLeader => "cut-leader",
             Self::KillStore => "kill-store",
             Self::PauseStore => "pause-store",
+            Self::CutStore => "cut-store",
         }
     }
 
@@ -89,7 +98,22 @@ impl Kind {
     /// counts from the fault, otherwise from when it was undone.
     #[must_use]
     pub fn leaves_someone_who_can(self) -> bool {
-        self.strikes_worker() || matches!(self, Self::KillLeader | Self::PauseLeader)
+        self.strikes_worker() || self.strikes_leader()
+    }
+
+    /// Whether it is the leader of several coordinators.
+    #[must_use]
+    pub fn strikes_leader(self) -> bool {
+        matches!(self, Self::KillLeader | Self::PauseLeader | Self::CutLeader)
+    }
+
+    /// Whether a cable is cut.
+    #[must_use]
+    pub fn cuts(self) -> bool {
+        matches!(
+            self,
+            Self::CutWorker | Self::CutCoordinator | Self::CutLeader | Self::CutStore
+        )
     }
 }
 
@@ -190,10 +214,15 @@ mod tests {
         for kind in Kind::ONE_COORDINATOR {
             assert!(faults.iter().any(|fault| fault.kind == kind), "{kind}");
         }
+        let lease = Duration::from_secs(4);
+        let of_several = Schedule::new(1, &Kind::SEVERAL_COORDINATORS, 3, lease, 12);
+        let of_several: Vec<Fault> = of_several.take(200).collect();
+        for kind in Kind::SEVERAL_COORDINATORS {
+            assert!(of_several.iter().any(|fault| fault.kind == kind), "{kind}");
+        }
         for victim in 0..3 {
             assert!(faults.iter().any(|fault| fault.victim == victim));
         }
-        let lease = Duration::from_secs(4);
         let longer = faults.iter().filter(|fault| fault.lasts > lease).count();
         assert!((100..200).contains(&longer), "{longer} of 200");
         assert!(faults.iter().all(|f| (12..=24).contains(&f.after_steps)));

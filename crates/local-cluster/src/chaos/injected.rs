@@ -10,7 +10,7 @@ pub struct Injected {
     pub kind: Kind,
     /// To which worker, unless it was the coordinator.
     pub victim: Option<String>,
-    /// What a cut lost.
+    /// What a cut lost, as the machine at its end saw it.
     pub cut: Option<Cut>,
     /// Seconds from the fault until it was undone.
     pub lasted: f64,

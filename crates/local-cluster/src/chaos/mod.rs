@@ -14,6 +14,7 @@ mod dice;
 mod fault;
 mod injected;
 mod operator;
+mod strikes;
 
 pub use curve::largest_difference;
 pub use dice::Dice;

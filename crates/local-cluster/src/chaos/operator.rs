@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
-
+use super::strikes::Struck;
 use super::{Fault, Injected, Kind};
-use crate::{Cluster, Cut, Error, Follower, Seen, wait_until};
+use crate::{Cluster, Error, Follower, Seen, wait_until};
 
 /// What a worker's exit code says when it wants to be started again.
 const RESTART: i32 = 75;
@@ -32,10 +31,12 @@ struct Mark {
 
 /// Disturbs a cluster and watches it recover.
 pub struct Chaos<'a> {
-    cluster: &'a mut Cluster,
+    pub(super) cluster: &'a mut Cluster,
     workers: Vec<String>,
-    follower: Follower,
-    comes_back: Return,
+    pub(super) follower: Follower,
+    pub(super) comes_back: Return,
+    /// Whether a worker is let go as soon as the others have gone on.
+    pub(super) undoes_early: bool,
     patience: Duration,
     look: &'a mut dyn FnMut(&Follower) -> Result<(), Error>,
     /// A generation that all workers were seen in.
@@ -60,11 +61,23 @@ impl<'a> Chaos<'a> {
             workers,
             follower: Follower::new(),
             comes_back,
+            undoes_early: false,
             patience,
             look,
             whole: None,
             injected: Vec::new(),
             asked_for_restart: 0,
+        }
+    }
+
+    /// The same, but pauses and cuts of a worker end as soon as the others have
+    /// gone on without it, if that is sooner than they last: so that few steps
+    /// pass meanwhile.
+    #[must_use]
+    pub fn undoing_early(self) -> Self {
+        Self {
+            undoes_early: true,
+            ..self
         }
     }
 
@@ -145,64 +158,30 @@ impl<'a> Chaos<'a> {
     /// [`Error::TimedOut`] when the cluster does not recover, and what
     /// [`Cluster`] and [`Network`](crate::Network) may fail with.
     pub fn inject(&mut self, fault: &Fault) -> Result<&Injected, Error> {
-        self.follower.look(self.cluster)?;
-        let Some(before) = self.follower.last().map(|seen| seen.step.clone()) else {
-            return Err(Error::NotRunning("a generation"));
-        };
         let victim = self.workers[fault.victim % self.workers.len()].clone();
         self.cluster.note_ports();
         let leader = self.wait("a coordinator to lead", None, |chaos| {
             // Of one there is no doubt, and it need not be asked.
             Ok(chaos.cluster.leader())
         })?;
+        self.follower.look(self.cluster)?;
+        let Some(before) = self.follower.last().map(|seen| seen.step.clone()) else {
+            return Err(Error::NotRunning("a generation"));
+        };
         let struck = self.follower.seen().len();
         let connection = self.follower.connections();
         let began = Instant::now();
         let generation = before.generation;
-        let undone = match fault.kind {
-            Kind::KillWorker => {
-                self.cluster.worker(&victim)?.kill();
-                self.start_again(&victim, generation)?
-            }
-            Kind::DrainWorker => {
-                self.drain(&victim)?;
-                self.start_again(&victim, generation)?
-            }
-            Kind::PauseWorker => {
-                self.cluster.worker(&victim)?.signal(Signal::STOP)?;
-                self.outlast(began, fault.lasts)?;
-                self.cluster.worker(&victim)?.signal(Signal::CONT)?;
-                Instant::now()
-            }
-            Kind::CutWorker => self.cut(&victim, fault, began)?,
-            Kind::KillCoordinator => {
-                self.cluster.coordinator()?.kill();
-                self.cluster.start_coordinator_again()?;
-                Instant::now()
-            }
-            Kind::PauseCoordinator => {
-                self.cluster.coordinator()?.signal(Signal::STOP)?;
-                self.outlast(began, fault.lasts)?;
-                self.cluster.coordinator()?.signal(Signal::CONT)?;
-                Instant::now()
-            }
-            Kind::KillLeader | Kind::PauseLeader => {
-                self.strike_leader(&leader.0, fault, began, before.number)?
-            }
-            Kind::KillStore => {
-                self.cluster.store()?.kill();
-                self.outlast(began, fault.lasts)?;
-                self.cluster.store()?.restart()?;
-                Instant::now()
-            }
-            Kind::PauseStore => {
-                self.cluster.store()?.pause()?;
-                self.outlast(began, fault.lasts)?;
-                self.cluster.store()?.resume()?;
-                Instant::now()
-            }
-            Kind::CutCoordinator => self.cut(crate::cluster::COORDINATOR, fault, began)?,
-        };
+        let undone = self.strike(
+            fault,
+            &Struck {
+                worker: &victim,
+                leader: &leader.0,
+                began,
+                generation,
+                step: before.number,
+            },
+        )?;
         let counted_from = if fault.kind.leaves_someone_who_can() {
             began
         } else {
@@ -229,7 +208,7 @@ impl<'a> Chaos<'a> {
         self.injected.push(Injected {
             kind: fault.kind,
             victim: fault.kind.strikes_worker().then_some(victim),
-            cut: matches!(fault.kind, Kind::CutWorker | Kind::CutCoordinator).then_some(fault.cut),
+            cut: fault.kind.cuts().then_some(fault.cut),
             lasted: (undone - began).as_secs_f64(),
             generation,
             step: before.number,
@@ -255,6 +234,9 @@ impl<'a> Chaos<'a> {
             Kind::KillWorker | Kind::DrainWorker => false,
             // What another coordinator says came over another connection.
             Kind::KillLeader | Kind::PauseLeader => seen.connection > mark.connection,
+            // A leader that is cut off ends its connections itself, unless the
+            // cut was too short for it to notice.
+            Kind::CutLeader => seen.connection > mark.connection || seen.at > mark.undone,
             _ => seen.at > mark.undone,
         };
         self.wait(&what, None, |chaos| {
@@ -266,94 +248,9 @@ impl<'a> Chaos<'a> {
         })
     }
 
-    /// Kills or stops whoever leads, and undoes it when another has led for a
-    /// step; a stopped one that nobody missed goes on in time.
-    fn strike_leader(
-        &mut self,
-        leader: &str,
-        fault: &Fault,
-        began: Instant,
-        step: u64,
-    ) -> Result<Instant, Error> {
-        if fault.kind == Kind::PauseLeader {
-            self.cluster
-                .coordinator_named(leader)?
-                .signal(Signal::STOP)?;
-            self.follower.reconnect();
-            self.outlast(began, fault.lasts)?;
-            self.cluster
-                .coordinator_named(leader)?
-                .signal(Signal::CONT)?;
-            return Ok(Instant::now());
-        }
-        self.cluster.coordinator_named(leader)?.kill();
-        self.follower.reconnect();
-        self.wait("another coordinator to lead", Some(leader), |chaos| {
-            Ok(chaos
-                .follower
-                .last()
-                .filter(|seen| seen.step.number > step)
-                .map(drop))
-        })?;
-        self.cluster.start_coordinator_named_again(leader)?;
-        Ok(Instant::now())
-    }
-
-    fn cut(&mut self, machine: &str, fault: &Fault, began: Instant) -> Result<Instant, Error> {
-        let no_network = Error::NotRunning("a network that can be cut");
-        let Some(network) = &mut self.cluster.network else {
-            return Err(no_network);
-        };
-        let cut = if network.can(fault.cut) {
-            fault.cut
-        } else {
-            Cut::Both
-        };
-        network.cut(machine, cut)?;
-        self.outlast(began, fault.lasts)?;
-        if let Some(network) = &mut self.cluster.network {
-            network.mend(machine)?;
-        }
-        Ok(Instant::now())
-    }
-
-    /// Asks a worker to end, and holds it to ending well.
-    fn drain(&mut self, victim: &str) -> Result<(), Error> {
-        self.cluster.worker(victim)?.signal(Signal::TERM)?;
-        let name = victim.to_owned();
-        self.wait(&format!("{victim} to drain"), Some(victim), move |chaos| {
-            let worker = chaos.cluster.worker(&name)?;
-            worker.expect_no_failure()?;
-            Ok(worker.ended()?.map(drop))
-        })
-    }
-
-    /// Starts a worker that has ended, when it is time; and yields when that
-    /// was.
-    fn start_again(&mut self, victim: &str, generation: u64) -> Result<Instant, Error> {
-        if self.comes_back == Return::AfterRecovery {
-            let what = format!("the others to go on without {victim}");
-            self.wait(&what, Some(victim), |chaos| {
-                let last = chaos.follower.last();
-                Ok(last
-                    .filter(|seen| seen.step.generation > generation)
-                    .map(drop))
-            })?;
-        }
-        self.cluster.start_worker_again(victim)?;
-        Ok(Instant::now())
-    }
-
-    /// Waits until the fault has lasted long enough.
-    fn outlast(&mut self, began: Instant, lasts: Duration) -> Result<(), Error> {
-        self.wait("a fault to last", None, |_| {
-            Ok((began.elapsed() >= lasts).then_some(()))
-        })
-    }
-
     /// Waits for something while it sees to everything else: takes in steps,
     /// starts workers that ask for it, and fails when a program ends by itself.
-    fn wait<T>(
+    pub(super) fn wait<T>(
         &mut self,
         what: &str,
         gone: Option<&str>,

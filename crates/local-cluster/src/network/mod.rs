@@ -6,7 +6,7 @@
 //! it sends and is sent, to and from everyone. Elsewhere each worker reaches
 //! the coordinator through a proxy that can stop passing bytes on: a smaller
 //! fault, for workers still reach each other, but the one that matters most for
-//! who is a member.
+//! who is a member. Coordinators that share a store always reach it so.
 //!
 //! Either way a cut is silent. Nobody's connection is reset; what was sent
 //! meanwhile arrives when the cable is mended, if the connection lives so long.
@@ -149,18 +149,18 @@ impl Network {
         }
     }
 
-    /// Where a worker finds the coordinator that listens at `address`.
+    /// Where a machine finds the server that listens at `address`.
     ///
     /// # Errors
     /// [`Error::Network`].
-    pub(crate) fn way(&mut self, worker: &str, address: &str) -> Result<String, Error> {
+    pub(crate) fn way(&mut self, machine: &str, address: &str) -> Result<String, Error> {
         match &mut self.inner {
             Inner::Namespaces(_) => Ok(address.to_owned()),
-            Inner::Proxies(proxies) => proxies.way(worker, address),
+            Inner::Proxies(proxies) => proxies.way(machine, address),
         }
     }
 
-    /// Cuts a machine's cable. With proxies, the coordinator's is everyone's.
+    /// Cuts a machine's cable. With proxies, the server's is everyone's.
     ///
     /// # Errors
     /// [`Error::Network`], also when it cannot be cut in this way.
@@ -192,6 +192,16 @@ impl Network {
     pub(crate) fn traces(&self) -> Vec<String> {
         match &self.inner {
             Inner::Namespaces(namespaces) => namespaces.existing(),
+            Inner::Proxies(_) => Vec::new(),
+        }
+    }
+
+    /// What each of its namespaces lists as its sockets, in the form of
+    /// `/proc/net/tcp`; of proxies, whose programs share this process's own
+    /// namespace, nothing.
+    pub(crate) fn socket_tables(&self) -> Vec<String> {
+        match &self.inner {
+            Inner::Namespaces(namespaces) => namespaces.socket_tables(),
             Inner::Proxies(_) => Vec::new(),
         }
     }

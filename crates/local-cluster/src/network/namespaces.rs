@@ -181,6 +181,20 @@ impl Namespaces {
         names().filter(|name| name.starts_with(&own)).collect()
     }
 
+    /// What each of them lists as its TCP sockets.
+    pub(super) fn socket_tables(&self) -> Vec<String> {
+        let table = |name: String| {
+            let listed = Command::new("ip")
+                .args(["netns", "exec", &name])
+                .args(["cat", "/proc/net/tcp", "/proc/net/tcp6"])
+                .stdin(Stdio::null())
+                .output();
+            let text = listed.map_or_else(|_| Vec::new(), |output| output.stdout);
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        self.existing().into_iter().map(table).collect()
+    }
+
     pub(super) fn remove(&mut self) {
         // The bridge and the cables go with the namespaces that they are in.
         for name in self.existing() {

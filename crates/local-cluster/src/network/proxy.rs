@@ -1,5 +1,5 @@
-//! A proxy before the coordinator for each worker, which can stop passing bytes
-//! on without closing anything.
+//! A proxy before a server (the coordinator, the store) for each of its clients,
+//! which can stop passing bytes on without closing anything.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -13,41 +13,41 @@ use crate::Error;
 /// Bytes that are passed on at once.
 const CHUNK: usize = 64 * 1024;
 
-/// The proxies, by worker.
+/// The proxies, by client.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     proxies: BTreeMap<String, Proxy>,
 }
 
 impl Proxies {
-    /// The address of a worker's proxy, which leads to `upstream`.
-    pub(super) fn way(&mut self, worker: &str, upstream: &str) -> Result<String, Error> {
-        if let Some(proxy) = self.proxies.get(worker) {
+    /// The address of a client's proxy, which leads to `upstream`.
+    pub(super) fn way(&mut self, client: &str, upstream: &str) -> Result<String, Error> {
+        if let Some(proxy) = self.proxies.get(client) {
             upstream.clone_into(&mut proxy.gate.state().upstream);
             return Ok(proxy.address.clone());
         }
         let proxy = Proxy::start(upstream).map_err(|error| Error::Network {
-            action: format!("starting a proxy for {worker}"),
+            action: format!("starting a proxy for {client}"),
             reason: error.to_string(),
         })?;
         let address = proxy.address.clone();
-        self.proxies.insert(worker.to_owned(), proxy);
+        self.proxies.insert(client.to_owned(), proxy);
         Ok(address)
     }
 
-    /// Those of a worker, or of everyone where `machine` has none of its own:
-    /// what the coordinator sends, its workers are sent.
+    /// Those of a client, or of everyone where `machine` has none of its own:
+    /// what the server sends, its clients are sent.
     fn set(&self, machine: &str, cut: Option<Cut>) {
         if let Some(proxy) = self.proxies.get(machine) {
             return proxy.gate.set(cut);
         }
-        let seen_by_workers = cut.map(|cut| match cut {
+        let seen_by_clients = cut.map(|cut| match cut {
             Cut::Both => Cut::Both,
             Cut::Outgoing => Cut::Incoming,
             Cut::Incoming => Cut::Outgoing,
         });
         for proxy in self.proxies.values() {
-            proxy.gate.set(seen_by_workers);
+            proxy.gate.set(seen_by_clients);
         }
     }
 

@@ -1,0 +1,153 @@
+//! Commands that are ended early: by a signal, or by a reader that has seen
+//! enough.
+
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{Bench, until, with};
+use crate::store::{finished_run, json};
+
+/// Somebody who lets others call, and never answers.
+struct Silent(TcpListener);
+
+impl Silent {
+    fn new() -> Silent {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        Silent(listener)
+    }
+
+    fn address(&self) -> String {
+        self.0.local_addr().unwrap().to_string()
+    }
+
+    /// Waits until a process has called: from then on it waits for an answer.
+    async fn called_by(&self, child: &mut Child) -> TcpStream {
+        until("a call", || {
+            assert_eq!(child.try_wait().unwrap(), None, "it ended by itself");
+            self.0.accept().ok().map(|(stream, _)| stream)
+        })
+        .await
+    }
+
+    /// How a process ends that gets one signal while it waits.
+    async fn code(&self, bench: &Bench, arguments: &[&str], signal: Signal) -> Option<i32> {
+        let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+        let mut child = bench
+            .command(&arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let call = self.called_by(&mut child).await;
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let status = until("it to end", || child.try_wait().unwrap()).await;
+        drop(call);
+        status.code()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signal_ends_a_command_and_it_has_not_succeeded() {
+    let bench = Bench::new();
+    bench.start(&bench.flags(1)).await.kill();
+    json(&bench, &["backup", "--state-dir", "state", "--to", "saved"]);
+    let silent = Silent::new();
+    let (address, store) = (silent.address(), format!("etcd://{}", silent.address()));
+    for arguments in [
+        &["status", "--coordinator", &address][..],
+        &["steps", "--coordinator", &address],
+        &["events", "--coordinator", &address],
+        &["audit", "--coordinator", &address],
+        &["steps", "--store", &store],
+        &["backup", "--store", &store, "--to", "made"],
+        &["restore", "--from", "saved", "--store", &store],
+    ] {
+        let code = silent.code(&bench, arguments, Signal::INT).await;
+        assert_eq!(code, Some(130), "{arguments:?}");
+    }
+    assert!(!bench.path("made").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_follows_ends_it_with_a_signal() {
+    let (bench, silent) = (Bench::new(), Silent::new());
+    let address = silent.address();
+    for what in ["steps", "events"] {
+        let arguments = [what, "--follow", "--coordinator", &address];
+        let code = silent.code(&bench, &arguments, Signal::TERM).await;
+        assert_eq!(code, Some(0), "{what}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signal_ends_a_coordinator_that_has_not_begun_to_lead() {
+    let (bench, silent) = (Bench::new(), Silent::new());
+    let mut flags = bench.flags(1);
+    let data = flags.iter().position(|flag| flag == "--data").unwrap();
+    flags.drain(data..data + 2);
+    let endpoint = format!("http://{}", silent.address());
+    for (flag, value) in [
+        ("--dataset-endpoint", &endpoint[..]),
+        ("--listen", "127.0.0.1:0"),
+        ("--state-dir", "state"),
+    ] {
+        flags = with(flags, flag, value);
+    }
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let code = silent.code(&bench, &flags, Signal::TERM).await;
+    assert_eq!(code, Some(0));
+    assert!(!bench.state_dir().exists(), "something is left behind");
+}
+
+/// The exit code and the errors of a command whose output nobody reads.
+fn unread(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String) {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
+    let child = bench
+        .command(&arguments)
+        .stdout(writer)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_has_seen_enough_is_no_failure() {
+    let bench = finished_run().await;
+    let from = ["--state-dir", "state"];
+    for arguments in [
+        &["steps"][..],
+        &["steps", "--json"],
+        &["events"],
+        &["audit"],
+        &["audit", "--json"],
+        &["backup", "--to", "one"],
+        &["backup", "--to", "two", "--json"],
+    ] {
+        let arguments = [arguments, &from].concat();
+        let (code, said) = unread(&bench, &arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    }
+    let restore = ["restore", "--from", "one", "--state-dir", "other"];
+    let (code, said) = unread(&bench, &restore);
+    assert_eq!(code, Some(0), "{said}");
+    let steps = |of| json(&bench, &["steps", "--state-dir", of]);
+    assert_eq!(steps("other"), steps("state"));
+
+    let bench = Bench::new();
+    let running = bench.start(&bench.flags(1)).await;
+    let address = running.address.to_string();
+    for arguments in [&["status"][..], &["status", "--json"], &["steps", "--json"]] {
+        let arguments = [arguments, &["--coordinator", &address]].concat();
+        let (code, said) = unread(&bench, &arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    }
+}
