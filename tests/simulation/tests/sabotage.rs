@@ -87,5 +87,5 @@ noticed! {
     blaming_a_generation_for_anothers_checkpoint:
         Shell::BlameOldCheckpoints, 5000, [Progress];
     claiming_weights_that_are_half_overwritten:
-        Shell::ClaimOverwritten, 5000, [StateAsClaimed];
+        Shell::ClaimOverwritten, 20_000, [StateAsClaimed];
 }

@@ -95,6 +95,7 @@ fn members_that_all_hang_in_the_same_place_are_told_to_leave() {
 fn what_has_no_length_of_its_own_is_no_hang() {
     for activity in [
         Activity::Forming,
+        Activity::Restoring,
         Activity::WaitingForData,
         Activity::Evaluating,
         Activity::Checkpointing,
