@@ -18,11 +18,12 @@ impl Machine {
         reason: &str,
     ) {
         self.take_reports(worker, world.generation, reports);
-        let reason = match reason {
-            "" => "it left",
-            reason => reason,
+        // Who leaves because it was told to gives no reason.
+        let (reason, failed) = match reason {
+            "" => ("it left", false),
+            reason => (reason, true),
         };
-        self.note_out(worker, world.generation, reason);
+        self.take_out(worker, world.generation, reason, failed);
         if let Some(member) = self.members.get_mut(worker) {
             member.standing = Standing::Returning { since: self.now };
         }
@@ -30,13 +31,22 @@ impl Machine {
 
     /// Takes note that a worker is out of `generation` and every one before.
     pub(super) fn note_out(&mut self, worker: &WorkerId, generation: u64, reason: &str) {
+        self.take_out(worker, generation, reason, false);
+    }
+
+    /// The same; whether something has `failed` where the worker is, before it heard
+    /// of the generation's end.
+    fn take_out(&mut self, worker: &WorkerId, generation: u64, reason: &str, failed: bool) {
         if let Some(current) = &mut self.current
             && current.number <= generation
             && let Some(seat) = current.seat_mut(worker)
             && seat.state != SeatState::Left
         {
+            let was_lost = seat.state == SeatState::Lost;
             seat.state = SeatState::Left;
-            if !current.is_leaving() {
+            // Also where all are leaving: the first to complain may not be the only
+            // one, and after a failure nobody agrees on a step to leave after.
+            if !current.is_leaving() || (failed && !was_lost) {
                 current.complaints.push((worker.clone(), reason.to_owned()));
                 self.leave(Leave::Now, format!("worker {worker} left: {reason}"));
             }

@@ -287,7 +287,9 @@ impl Machine {
     }
 
     fn on_tick(&mut self) {
-        self.lose_silent_workers();
+        if !self.settings.breaks(Sabotage::LeaveNobodyBehind) {
+            self.lose_silent_workers();
+        }
         self.expire_generation_deadline();
         self.expect_stragglers();
         self.expire_missing_reports();
@@ -298,7 +300,9 @@ impl Machine {
 
     /// What follows from any change: a generation, assignments, the end.
     fn settle(&mut self) {
-        self.form_if_possible();
+        if !self.pauses_after_breaks() {
+            self.form_if_possible();
+        }
         self.admit_newcomers();
         self.assign_pages();
         self.leave_if_done();

@@ -33,6 +33,8 @@ pub enum Sabotage {
     ForgetGeneration,
     /// A restarted coordinator leads with the term of the one before.
     KeepTerm,
+    /// Members that fall silent or hang are waited for until they go on.
+    LeaveNobodyBehind,
 }
 
 impl Settings {

@@ -76,6 +76,13 @@ pub struct Straggling {
     /// A worker that has not been heard for so long while others wait is
     /// taken for the reason.
     pub silence_ms: Millis,
+    /// A member that trains while nobody waits for it hangs after so many times
+    /// as long as others would wait. A false alarm would cost a healthy
+    /// generation its step, and where nobody waits a late one costs nobody else.
+    pub unwaited_deadlines: u64,
+    /// But not before that: copying the state for a checkpoint comes after a step
+    /// and counts with it, and takes longer than steps do.
+    pub unwaited_floor_ms: Millis,
 }
 
 /// When a worker that breaks generations is left out, and for how long.
@@ -90,6 +97,12 @@ pub struct SetAside {
     pub first_ms: Millis,
     /// Never longer.
     pub longest_ms: Millis,
+    /// A second such generation in a row that breaks without a loss is followed by a
+    /// pause of this length, doubled with each one after. Nobody may be to blame, or
+    /// nobody can be done without, and each generation is a durable record.
+    pub first_pause_ms: Millis,
+    /// Never longer.
+    pub longest_pause_ms: Millis,
 }
 
 impl Settings {
@@ -111,12 +124,16 @@ impl Settings {
                 medians: 4.0,
                 longest: 2.0,
                 silence_ms: 2_500,
+                unwaited_deadlines: 10,
+                unwaited_floor_ms: 60_000,
             },
             set_aside: SetAside {
                 young_steps: 10,
                 breaks: 3,
                 first_ms: 60_000,
                 longest_ms: 3_600_000,
+                first_pause_ms: 1_000,
+                longest_pause_ms: 30_000,
             },
             collective_ms: 60_000,
             abort_ms: 30_000,

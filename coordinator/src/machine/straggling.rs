@@ -5,15 +5,21 @@
 //! member that *reduces* has done its part of the step and waits for the
 //! others. When one has waited for longer than steps have taken so far, whoever
 //! is not there yet is left behind, and the rest go on.
+//!
+//! Where nobody waits, because there is nobody else or because all hang in the
+//! same place, a member that *trains* at one step for far longer than steps have
+//! taken hangs as well. Nothing is lost by waiting there but its own time, so the
+//! patience is many times as long. What waits for data, evaluates or forms the
+//! group has no length that is known, and is never taken for a hang.
 
 use std::collections::VecDeque;
 
-use super::Machine;
 use super::event::{Activity, Millis};
 use super::generation::{Generation, Leave, SeatState, Stage};
 use super::happening::Happening;
 use super::members::{Member, Standing};
 use super::settings::Straggling;
+use super::{Machine, Sabotage};
 use crate::records::WorkerId;
 
 /// Steps over which a generation's pace is measured.
@@ -50,6 +56,16 @@ impl Pace {
         let seconds = (policy.medians * median).max(policy.longest * longest);
         Some(policy.floor_ms.max((seconds * 1000.0) as Millis))
     }
+
+    /// How long a member may train at one step while nobody waits for it.
+    /// `unknown` is for a generation whose pace is not known yet.
+    fn unwaited_ms(&self, policy: &Straggling, unknown: Millis) -> Millis {
+        let deadline = self.deadline_ms(policy);
+        let patience = deadline.map_or(unknown, |deadline| {
+            deadline.saturating_mul(policy.unwaited_deadlines)
+        });
+        patience.max(policy.unwaited_floor_ms)
+    }
 }
 
 /// A member that the others wait for.
@@ -60,23 +76,34 @@ struct Straggler {
 }
 
 impl Machine {
-    /// Leaves a member behind that has kept the others waiting for too long.
+    /// Leaves a member behind that gets no further.
     pub(super) fn expect_stragglers(&mut self) {
         let Some(generation) = &self.current else {
             return;
         };
-        if generation.stage != Stage::Running {
+        // One that is left in good order has a step to finish before: whoever hangs
+        // in that holds the others up as in any other.
+        if !matches!(
+            generation.stage,
+            Stage::Running | Stage::Leaving { at_once: false, .. }
+        ) || self.settings.breaks(Sabotage::LeaveNobodyBehind)
+        {
             return;
         }
         let policy = &self.settings.straggling;
         let known = generation.pace.deadline_ms(policy);
         let patience = known.unwrap_or(self.settings.collective_ms);
-        let Some(waited) = self.longest_wait(generation) else {
+        match self.longest_wait(generation) {
+            Some(waited) if waited > patience => self.expect_the_late(waited, patience),
+            _ => self.expect_the_hung(),
+        }
+    }
+
+    /// Leaves those behind that others have waited for, for too long.
+    fn expect_the_late(&mut self, waited: Millis, patience: Millis) {
+        let Some(generation) = &self.current else {
             return;
         };
-        if waited <= patience {
-            return;
-        }
         let number = generation.number;
         let stragglers = self.stragglers(generation, patience);
         if stragglers.is_empty() {
@@ -88,10 +115,16 @@ impl Machine {
             let all_wait = generation.in_it().all(reducing);
             if all_wait && waited > patience.max(self.settings.lease_ms) {
                 let seconds = waited as f64 / 1000.0;
-                let reason = format!(
-                    "every member has waited for the others for {seconds:.1} s: the network \
-                     between the workers may be cut"
-                );
+                let reason = match generation.seats.len() {
+                    1 => format!(
+                        "the only member has waited for its own sums for {seconds:.1} s: its \
+                         device may hang"
+                    ),
+                    _ => format!(
+                        "every member has waited for the others for {seconds:.1} s: the network \
+                         between the workers may be cut"
+                    ),
+                };
                 self.leave(Leave::Now, reason);
             }
             return;
@@ -104,7 +137,45 @@ impl Machine {
                 waited: waited as f64 / 1000.0,
                 deadline: patience as f64 / 1000.0,
             });
-            self.leave_behind(&straggler);
+            let reason = format!("it held the others up: {}", straggler.doing);
+            self.leave_behind(&straggler, &reason);
+        }
+    }
+
+    /// Leaves those behind that hang although nobody waits for them.
+    fn expect_the_hung(&mut self) {
+        let Some(generation) = &self.current else {
+            return;
+        };
+        // A pause may leave a checkpoint, and its upload is waited for in the
+        // activity of the step before. That has a deadline of its own.
+        if generation.stage != Stage::Running {
+            return;
+        }
+        let policy = &self.settings.straggling;
+        let unknown = self.settings.collective_ms;
+        let patience = generation.pace.unwaited_ms(policy, unknown);
+        let hung = |worker: &WorkerId| {
+            let member = self.members.get(worker)?;
+            let lasted = self.now.saturating_sub(member.activity_since);
+            let hangs = member.activity == Activity::Training
+                && lasted > patience
+                // What was heard long ago says nothing of now: a lease is for that.
+                && !self.is_silent(member);
+            hangs.then(|| Straggler {
+                worker: worker.clone(),
+                doing: doing(member, lasted),
+                silent: false,
+            })
+        };
+        let hung: Vec<Straggler> = generation.in_it().filter_map(hung).collect();
+        for straggler in hung {
+            let seconds = patience as f64 / 1000.0;
+            let reason = format!(
+                "its device may hang: {}, and {seconds:.1} s are more than any step should take",
+                straggler.doing
+            );
+            self.leave_behind(&straggler, &reason);
         }
     }
 
@@ -129,7 +200,6 @@ impl Machine {
             let workers = generation.in_it();
             workers.filter_map(|worker| Some((worker, self.members.get(worker)?)))
         };
-        let step = |member: &Member| member.cursor.map_or(0, |cursor| cursor.step);
         let waiting = members().filter(|(_, m)| m.activity == Activity::Reducing);
         let Some(furthest) = waiting.map(|(_, member)| step(member)).max() else {
             return Vec::new();
@@ -157,33 +227,41 @@ impl Machine {
             };
             (behind && lasted > patience).then(|| Straggler {
                 worker: worker.clone(),
-                doing: format!(
-                    "it is {} at step {} for {:.1} s",
-                    member.activity.as_str(),
-                    step(member),
-                    lasted as f64 / 1000.0
-                ),
+                doing: doing(member, lasted),
                 silent: false,
             })
         };
         members().filter_map(straggler).collect()
     }
 
-    fn leave_behind(&mut self, straggler: &Straggler) {
-        let reason = format!("it held the others up: {}", straggler.doing);
+    fn leave_behind(&mut self, straggler: &Straggler, reason: &str) {
         if straggler.silent
             && let Some(session) = self.members.session_of(&straggler.worker)
         {
             // A process that is stopped hears of it when it goes on.
-            return self.drop_session(session, &reason);
+            return self.drop_session(session, reason);
         }
         if let Some(member) = self.members.get_mut(&straggler.worker) {
             member.standing = Standing::Starting;
         }
         // Nobody waits for it to leave: that the others have is enough.
         if self.seat_state(&straggler.worker) == Some(SeatState::Seated) {
-            self.tell_to_abort(&straggler.worker, &reason);
+            self.tell_to_abort(&straggler.worker, reason);
         }
-        self.lose_seat(&straggler.worker, &reason);
+        self.lose_seat(&straggler.worker, reason);
     }
+}
+
+fn step(member: &Member) -> u64 {
+    member.cursor.map_or(0, |cursor| cursor.step)
+}
+
+/// What a member has been doing for `lasted`, in words.
+fn doing(member: &Member, lasted: Millis) -> String {
+    format!(
+        "it is {} at step {} for {:.1} s",
+        member.activity.as_str(),
+        step(member),
+        lasted as f64 / 1000.0
+    )
 }

@@ -55,18 +55,26 @@ async fn one_signal_ends_a_command_and_it_has_not_succeeded() {
     let bench = Bench::new();
     bench.start(&bench.flags(1)).await.kill();
     json(&bench, &["backup", "--state-dir", "state", "--to", "saved"]);
-    let silent = Silent::new();
-    let (address, store) = (silent.address(), format!("etcd://{}", silent.address()));
-    for arguments in [
-        &["status", "--coordinator", &address][..],
-        &["steps", "--coordinator", &address],
-        &["events", "--coordinator", &address],
-        &["audit", "--coordinator", &address],
-        &["steps", "--store", &store],
-        &["backup", "--store", &store, "--to", "made"],
-        &["restore", "--from", "saved", "--store", &store],
-    ] {
-        let code = silent.code(&bench, arguments, Signal::INT).await;
+    // A server for each: a command may call more than once, and a call that nobody
+    // took must not be mistaken for the next command's.
+    let of_coordinator: [&[&str]; 4] = [&["status"], &["steps"], &["events"], &["audit"]];
+    for command in of_coordinator {
+        let silent = Silent::new();
+        let address = silent.address();
+        let arguments = [command, &["--coordinator", &address]].concat();
+        let code = silent.code(&bench, &arguments, Signal::INT).await;
+        assert_eq!(code, Some(130), "{arguments:?}");
+    }
+    let of_store: [&[&str]; 3] = [
+        &["steps"],
+        &["backup", "--to", "made"],
+        &["restore", "--from", "saved"],
+    ];
+    for command in of_store {
+        let silent = Silent::new();
+        let store = format!("etcd://{}", silent.address());
+        let arguments = [command, &["--store", &store]].concat();
+        let code = silent.code(&bench, &arguments, Signal::INT).await;
         assert_eq!(code, Some(130), "{arguments:?}");
     }
     assert!(!bench.path("made").exists());
@@ -74,9 +82,10 @@ async fn one_signal_ends_a_command_and_it_has_not_succeeded() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_follows_ends_it_with_a_signal() {
-    let (bench, silent) = (Bench::new(), Silent::new());
-    let address = silent.address();
+    let bench = Bench::new();
     for what in ["steps", "events"] {
+        let silent = Silent::new();
+        let address = silent.address();
         let arguments = [what, "--follow", "--coordinator", &address];
         let code = silent.code(&bench, &arguments, Signal::TERM).await;
         assert_eq!(code, Some(0), "{what}");

@@ -26,6 +26,9 @@ pub struct Config {
     pub spares: u32,
     /// Whether nothing goes wrong but that coordinators are started again.
     pub only_restarts: bool,
+    /// Whether nothing goes wrong but that one worker of several is gone, cut off or
+    /// stands still for a long time.
+    pub only_one_worker: bool,
     /// Sequences per step.
     pub global_batch: NonZeroU32,
     /// Sequences per micro-batch.
@@ -55,8 +58,9 @@ impl Config {
         let workers = 1 + dice.within(0..4) as u32;
         let spares = dice.within(0..3) as u32;
         let only_restarts = dice.chance(12);
-        Config {
+        let mut config = Config {
             min_workers: 1 + dice.within(0..u64::from(workers)) as u32,
+            only_one_worker: false,
             max_workers: workers + dice.within(0..u64::from(spares) + 2) as u32,
             only_restarts,
             coordinators: match dice.chance(50) {
@@ -74,7 +78,15 @@ impl Config {
             collective_ms: 20_000,
             leadership_ms: 900,
             sabotage: None,
+        };
+        let all = config.workers_in_all();
+        let can_spare_one = all >= 3 && (config.min_workers as usize) < all;
+        if can_spare_one && !only_restarts && dice.chance(15) {
+            config.only_one_worker = true;
+            // So many that the run goes on for longer than anyone is waited for.
+            config.epochs = 7;
         }
+        config
     }
 
     pub(crate) fn workers_in_all(&self) -> usize {
@@ -112,12 +124,16 @@ impl Config {
                 silence_ms: self.heartbeat_ms * 5 / 2,
                 medians: 4.0,
                 longest: 2.0,
+                unwaited_deadlines: 3,
+                unwaited_floor_ms: 3 * self.lease_ms,
             },
             set_aside: SetAside {
                 young_steps: 2,
                 breaks: 3,
                 first_ms: 800,
                 longest_ms: 3000,
+                first_pause_ms: 50,
+                longest_pause_ms: 800,
             },
             lease_ms: self.lease_ms,
             collective_ms: self.lease_ms,

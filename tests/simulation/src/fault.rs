@@ -1,6 +1,7 @@
 //! What goes wrong, and when: drawn from the seed before the schedule runs, so
 //! that single faults can be left out when a failure is made small.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::config::Config;
@@ -113,6 +114,12 @@ pub enum Fault {
     /// The newest checkpoint's files are damaged, which is found out when they
     /// are read.
     DamageCheckpoint,
+    /// A worker's device hangs in the step that it is in, if it is in one. Its
+    /// process lives on until its watchdog ends it, and is then started again.
+    Hang {
+        /// Which.
+        worker: usize,
+    },
     /// A worker computes more slowly.
     Slow {
         /// Which.
@@ -137,6 +144,8 @@ impl Fault {
             | Fault::StoreAway { lasts }
             | Fault::LeaseLost { lasts, .. }
             | Fault::Slow { lasts, .. } => *lasts,
+            // Until it is noticed where nobody waits for it, and started again.
+            Fault::Hang { .. } => 8000,
             Fault::Break { .. } | Fault::Straggle { .. } | Fault::DamageCheckpoint => 0,
         }
     }
@@ -185,6 +194,9 @@ impl fmt::Display for Fault {
                 write!(f, "the coordinator is told to stop, for {gone} ms")
             }
             Fault::DamageCheckpoint => write!(f, "the newest checkpoint is damaged"),
+            Fault::Hang { worker } => {
+                write!(f, "the device of {} hangs", Node::Worker(*worker))
+            }
             Fault::Slow {
                 worker,
                 times,
@@ -206,6 +218,9 @@ pub(crate) fn draw(config: &Config, seed: u64) -> Plan {
     let mut dice = Dice::new(seed, 1);
     if config.only_restarts {
         return restarts(config, &mut dice);
+    }
+    if config.only_one_worker {
+        return one_worker(config, &mut dice);
     }
     // Some schedules are calm, some are wild.
     let count = match dice.within(0..10) {
@@ -238,6 +253,53 @@ fn restarts(config: &Config, dice: &mut Dice) -> Plan {
         (at, Fault::Kill { node, gone })
     };
     (0..4).map(|_| kill(dice)).collect()
+}
+
+/// One worker is in nobody's way for longer than anyone may wait for it.
+fn one_worker(config: &Config, dice: &mut Dice) -> Plan {
+    let worker = dice.among(config.workers_in_all());
+    let node = Node::Worker(worker);
+    let at = dice.within(300..1800);
+    let lasts = dice.within(8000..12_000);
+    let fault = match dice.within(0..4) {
+        0 => Fault::Kill { node, gone: lasts },
+        1 => Fault::Pause {
+            node,
+            stands: lasts,
+        },
+        2 => Fault::Isolate { node, lasts },
+        _ => Fault::Hang { worker },
+    };
+    vec![(at, fault)]
+}
+
+/// Whether all that goes wrong concerns fewer than half of the workers, and leaves
+/// enough of them to train. What keeps pages, connections or everyone from being as
+/// fast as usual does not count as that.
+pub(crate) fn spares_a_majority(config: &Config, plan: &Plan) -> bool {
+    let mut hindered = BTreeSet::new();
+    for (_, fault) in plan {
+        match fault {
+            Fault::Kill {
+                node: Node::Worker(worker),
+                ..
+            }
+            | Fault::Pause {
+                node: Node::Worker(worker),
+                ..
+            }
+            | Fault::Isolate {
+                node: Node::Worker(worker),
+                ..
+            }
+            | Fault::Break { worker }
+            | Fault::Hang { worker } => hindered.insert(*worker),
+            _ => return false,
+        };
+    }
+    let all = config.workers_in_all();
+    let others = all - hindered.len();
+    2 * hindered.len() < all && others >= config.min_workers as usize
 }
 
 fn one(config: &Config, dice: &mut Dice) -> Fault {
@@ -299,6 +361,7 @@ fn one(config: &Config, dice: &mut Dice) -> Fault {
         93..94 => Fault::StopCoordinator { gone: a_while },
         94..95 => Fault::DamageCheckpoint,
         95..96 => Fault::PowerCut { gone: a_while },
+        96..98 => Fault::Hang { worker },
         _ => Fault::Slow {
             worker,
             times: dice.within(2..20),

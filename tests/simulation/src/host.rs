@@ -135,6 +135,7 @@ impl Sim {
                     files.is_damaged = true;
                 }
             }
+            Fault::Hang { worker } => self.hang(worker),
             Fault::Slow {
                 worker,
                 times,

@@ -35,7 +35,8 @@ pub enum Rule {
     MembersTold,
     /// A coordinator that comes back within the lease ends no generation.
     RestartKeepsGeneration,
-    /// After the last fault, training goes on soon and comes to its end.
+    /// While faults leave most workers alone, these go on; after the last fault,
+    /// training goes on soon and comes to its end.
     Progress,
     /// Code that decides must not panic.
     NoPanic,

@@ -36,6 +36,8 @@ pub enum OfShell {
     /// A checkpoint of steps that were rolled back, and that was refused for that,
     /// fails the run.
     BlameOldCheckpoints,
+    /// A rank applies the gradients of its own share, and not the sum of all ranks'.
+    UpdateAlone,
     /// A rank feeds another rank's share as well as its own.
     FeedTwice,
 }

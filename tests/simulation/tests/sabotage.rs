@@ -56,6 +56,8 @@ noticed! {
         Machine::CountReportsTwice, 500, [StepsMonotone];
     leading_with_the_term_of_the_leader_before:
         Machine::KeepTerm, 500, [NumbersGrow];
+    leaving_nobody_behind:
+        Machine::LeaveNobodyBehind, 500, [Progress];
     ignoring_the_lease:
         Membership::IgnoreLease, 500, [LeaseKept, OneLiveGeneration];
     counting_the_lease_from_the_answer:
@@ -78,10 +80,12 @@ noticed! {
         Shell::SkipStep, 100, [ExactlyOnce];
     feeding_sequences_twice:
         Shell::FeedTwice, 100, [ExactlyOnce];
+    applying_ones_own_gradients_only:
+        Shell::UpdateAlone, 100, [EqualWeights];
     reporting_an_epochs_last_step_late:
         Shell::ReportAfterEpoch, 2000, [HighestWins];
     blaming_a_generation_for_anothers_checkpoint:
         Shell::BlameOldCheckpoints, 5000, [Progress];
     claiming_weights_that_are_half_overwritten:
-        Shell::ClaimOverwritten, 5000, [StateAsClaimed];
+        Shell::ClaimOverwritten, 20_000, [StateAsClaimed];
 }

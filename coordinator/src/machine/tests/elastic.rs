@@ -10,7 +10,7 @@ use crate::machine::{
 use crate::records::StepTimes;
 
 /// Begins with two workers, goes on with one, and takes up to three.
-fn elastic() -> Settings {
+pub(super) fn elastic() -> Settings {
     Settings {
         min_workers: NonZeroU32::MIN,
         max_workers: NonZeroU32::new(3).unwrap(),
@@ -20,19 +20,23 @@ fn elastic() -> Settings {
             medians: 4.0,
             longest: 2.0,
             silence_ms: 250,
+            unwaited_deadlines: 10,
+            unwaited_floor_ms: 2_000,
         },
         set_aside: SetAside {
             young_steps: 2,
             breaks: 3,
             first_ms: 5_000,
             longest_ms: 60_000,
+            first_pause_ms: 1_000,
+            longest_pause_ms: 4_000,
         },
         ..settings(2)
     }
 }
 
 /// A long run of two elastic workers that has made three steps of 100 ms.
-fn stepping(settings: Settings, processes: u32) -> Sim {
+pub(super) fn stepping(settings: Settings, processes: u32) -> Sim {
     let settings = Settings {
         epochs: Some(60),
         ..settings
@@ -53,22 +57,22 @@ fn stepping(settings: Settings, processes: u32) -> Sim {
     sim
 }
 
-fn members(sim: &Sim) -> Vec<&str> {
+pub(super) fn members(sim: &Sim) -> Vec<&str> {
     let (_, newest) = sim.durable.generations.last_key_value().unwrap();
     let members = &newest.record.members;
     members.iter().map(String::as_str).collect()
 }
 
-fn generation(sim: &Sim) -> u64 {
+pub(super) fn generation(sim: &Sim) -> u64 {
     *sim.durable.generations.keys().last().unwrap()
 }
 
 /// Everything that is under way to one worker arrives, and nothing else.
-fn only(sim: &mut Sim, index: usize) {
+pub(super) fn only(sim: &mut Sim, index: usize) {
     while sim.receive(index) {}
 }
 
-fn pass(sim: &mut Sim, ms: Millis) {
+pub(super) fn pass(sim: &mut Sim, ms: Millis) {
     sim.advance(ms);
     for index in 0..sim.workers.len() {
         sim.heartbeat(index);

@@ -1,8 +1,10 @@
 //! Histories of a machine with scripted workers around it.
 
 mod acts;
+mod blame;
 mod data;
 mod elastic;
+mod hanging;
 mod keeping;
 mod names;
 mod property;

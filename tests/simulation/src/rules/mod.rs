@@ -1,6 +1,7 @@
 //! What is durable, and whether the rules hold.
 
 mod generations;
+mod progress;
 mod records;
 mod saying;
 mod training;

@@ -25,6 +25,11 @@ impl Sim {
             seat.is_aborted = true;
             leaving = Some(seat.generation);
         }
+        if process.hangs && leaving.is_some() {
+            // Its watchdog ends the process.
+            let patience = 2 * self.config.lease_ms;
+            return self.act_later(index, patience, WorkerAct::Exit);
+        }
         if let Some(generation) = leaving {
             let delay = self.dice.within(1..25);
             let reason = String::new();

@@ -102,7 +102,24 @@ impl Sim {
         }
     }
 
+    /// The device hangs in the step that the trainer is in: its thread neither goes
+    /// on nor leaves. Whatever else the process does goes on.
+    pub(crate) fn hang(&mut self, index: usize) {
+        let steps = self.seat(index).is_some_and(|seat| {
+            let stage = &seat.stage;
+            let computes = matches!(
+                stage,
+                Stage::Computing(_) | Stage::Collective(Purpose::Step(_))
+            );
+            computes && !seat.is_aborted
+        });
+        self.workers[index].process.hangs |= steps;
+    }
+
     pub(crate) fn trainer_acts(&mut self, index: usize, act: WorkerAct) {
+        if self.workers[index].process.hangs {
+            return;
+        }
         match act {
             WorkerAct::Built => {
                 self.workers[index].process.trainer = Trainer::Idle;

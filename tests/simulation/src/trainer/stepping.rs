@@ -137,11 +137,15 @@ impl Sim {
         } else {
             times
         };
+        let applied = match self.config.breaks(OfShell::UpdateAlone) {
+            true => self.share(index, &step).fed,
+            false => sum.fed,
+        };
         let process = &mut self.workers[index].process;
         if let Some(weights) = &mut process.weights {
             weights.cursor = step.after();
             for _ in 0..times {
-                weights.apply(Trained::of(&step, generation, sum.fed), step.after());
+                weights.apply(Trained::of(&step, generation, applied), step.after());
             }
         }
         process.claimed = Some(step.after());

@@ -75,6 +75,8 @@ pub(crate) struct Process {
     /// The last checkpoint's generation, and why it was refused, if it was.
     pub(crate) refused: Option<(u64, String)>,
     pub(crate) turn: u64,
+    /// Whether the trainer's device hangs, for good.
+    pub(crate) hangs: bool,
 }
 
 impl Process {
