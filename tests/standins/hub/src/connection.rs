@@ -2,12 +2,14 @@
 //!
 //! A server framework answers every request. Here a request may also end its
 //! connection without a byte, which is how a lost acknowledgement looks to a
-//! client; hyper does that when a service fails.
+//! client; hyper does that when a service fails. And an answer may end within its
+//! body, once what came before has been written.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 
+use axum::body::Body;
 use axum::response::Response;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -16,12 +18,18 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::cut_body::{CutBody, NotingFlushes};
+
 /// What becomes of a request.
 pub(crate) enum Outcome {
     Answer(Response),
     /// The connection ends without an answer.
     Cut,
 }
+
+/// An extension of answers: their connection ends after so many bytes of the body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CutAfter(pub(crate) u64);
 
 /// Serves connections until the runtime ends.
 pub(crate) async fn serve<H, F>(listener: TcpListener, handle: H) -> Infallible
@@ -50,11 +58,18 @@ where
 {
     // Small answers would otherwise wait for acknowledgements.
     let _ = stream.set_nodelay(true);
+    let (stream, flushes) = NotingFlushes::new(stream);
     let service = service_fn(move |request| {
         let outcome = handle(request);
+        let flushes = flushes.clone();
         async move {
             match outcome.await {
-                Outcome::Answer(response) => Ok(response),
+                Outcome::Answer(response) => Ok(match response.extensions().get() {
+                    Some(&CutAfter(bytes)) => {
+                        response.map(|body| Body::new(CutBody::new(body, bytes, flushes)))
+                    }
+                    None => response,
+                }),
                 Outcome::Cut => Err(Cut),
             }
         }

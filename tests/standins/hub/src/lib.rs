@@ -45,6 +45,7 @@ mod attributes;
 mod background;
 mod cas;
 mod connection;
+mod cut_body;
 mod faults;
 mod front;
 mod hub;

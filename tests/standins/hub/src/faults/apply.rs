@@ -10,6 +10,8 @@ use tokio::sync::mpsc;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 
+use crate::connection::CutAfter;
+
 use super::{Action, Answer, Injected, Moment, Verdict};
 
 /// Why a request goes no further.
@@ -26,11 +28,14 @@ pub(crate) async fn before(injected: &Injected) -> Result<(), Stop> {
 }
 
 /// What a fault does to the answer, once the request has had its effect.
-pub(crate) async fn after(injected: &Injected, response: Response) -> Result<Response, Stop> {
+pub(crate) async fn after(injected: &Injected, mut response: Response) -> Result<Response, Stop> {
     reach(injected, Moment::After).await?;
     Ok(match injected.fault().action {
         Action::SlowBody(bytes_per_second) => response.map(|body| slow(body, bytes_per_second)),
-        Action::CutBody(bytes) => response.map(|body| cut(body, bytes)),
+        Action::CutBody(bytes) => {
+            response.extensions_mut().insert(CutAfter(bytes));
+            response
+        }
         Action::WrongBytes => response.map(wrong),
         Action::Cut(_) | Action::Answer(..) | Action::Hold(_) | Action::NoXet => response,
     })
@@ -81,31 +86,6 @@ fn slow(body: Body, bytes_per_second: u32) -> Body {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
-    });
-    Body::from_stream(ReceiverStream::new(receiver))
-}
-
-/// Sends the first `bytes` of `body` and then ends the connection.
-fn cut(body: Body, bytes: u64) -> Body {
-    let mut left = bytes;
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let mut chunks = body.into_data_stream();
-        while let Some(Ok(mut chunk)) = chunks.next().await {
-            let keep = usize::try_from(left).unwrap_or(usize::MAX).min(chunk.len());
-            chunk.truncate(keep);
-            left -= keep as u64;
-            if sender.send(Ok(chunk)).await.is_err() {
-                return;
-            }
-            if left == 0 {
-                break;
-            }
-        }
-        // An error in a body is the one way to end a connection within an answer.
-        let _ = sender
-            .send(Err(std::io::Error::other("injected fault: cut")))
-            .await;
     });
     Body::from_stream(ReceiverStream::new(receiver))
 }
