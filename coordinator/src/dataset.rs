@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cli::Refused;
+use cli::{Refused, hub_token};
 use pages::{
     DatasetViewer, ErrorClass, LocalFiles, RetryPolicy, Secret, ServerAccess, Source, SourceError,
     SourceInfo, Tokenizer, ViewerConfig,
@@ -97,7 +97,7 @@ async fn hub_rows(
     };
     let access = ServerAccess {
         endpoint: args.dataset_endpoint.clone(),
-        token: token(),
+        token: hub_token().map(|token| Secret::new(token.expose())),
         retry,
         ..ServerAccess::default()
     };
@@ -171,13 +171,6 @@ fn as_planned(stored: &DataManifest) -> SourceInfo {
         rows: stored.rows,
         revision: stored.source.revision().to_owned(),
     }
-}
-
-/// A token that may read gated datasets, from the environment or `.env`.
-fn token() -> Option<Secret> {
-    let token = std::env::var("HF_ACCESS_TOKEN").or_else(|_| std::env::var("HF_TOKEN"));
-    let token = token.ok().filter(|token| !token.trim().is_empty())?;
-    Some(Secret::new(&token))
 }
 
 /// The tokenizer's identity and how many ids it has.

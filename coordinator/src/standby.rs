@@ -30,7 +30,7 @@ use crate::plan::{Checked, Plan, read_run};
 use crate::serve::{AddressFile, announce, conclusion, with_loaded_model};
 use crate::server::{Role, Roles, Server, Standby, Tenure, listen};
 use crate::services::{Coordinating, Standbys};
-use crate::store::StoreError;
+use crate::store::{RunRecord, RunStore, StoreError};
 
 /// How often a standby looks who leads.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -47,6 +47,8 @@ enum Over {
     Deposed,
     /// It was told to stop, and another stands by.
     Resigned,
+    /// It was told to stop before there was a run.
+    NotBegun,
 }
 
 /// What a coordinator does that is told to stop while it leads.
@@ -162,6 +164,7 @@ impl<E: Elections> Candidate<E> {
                     );
                     farewell = Farewell::StopRun;
                 }
+                Over::NotBegun => return Ok(None),
                 Over::Deposed => sleep(PAUSE).await,
             }
         }
@@ -221,10 +224,14 @@ impl<E: Elections> Candidate<E> {
                 tracing::warn!("elected, and deposed before it could lead: {error}");
                 return Ok(Over::Deposed);
             }
-            begun = self.begin(&office, tenure) => begun,
+            begun = self.begin(&office, tenure, shutdown) => begun,
         };
         let mut lead = match begun {
-            Ok(lead) => lead,
+            Ok(Some(lead)) => lead,
+            Ok(None) => {
+                resign(office).await;
+                return Ok(Over::NotBegun);
+            }
             Err(failure) => {
                 resign(office).await;
                 return match passing(&failure) {
@@ -286,9 +293,27 @@ impl<E: Elections> Candidate<E> {
         }
     }
 
-    /// From the records to a run that is led.
-    async fn begin(&mut self, office: &E::Office, tenure: Tenure) -> Result<Lead, Failure> {
-        let plan = self.plan(office).await?;
+    /// From the records to a run that is led; `None` if `shutdown` came before there
+    /// was one.
+    async fn begin(
+        &mut self,
+        office: &E::Office,
+        tenure: Tenure,
+        shutdown: &CancellationToken,
+    ) -> Result<Option<Lead>, Failure> {
+        let store = office.store();
+        let stored = read_run(&store).await?;
+        let is_new = stored.is_none();
+        let planning = self.plan(store, stored);
+        let plan = match is_new {
+            // A model to download or a dataset server that is away may take for ever.
+            true => match shutdown.run_until_cancelled(planning).await {
+                Some(plan) => plan?,
+                None => return Ok(None),
+            },
+            // Somebody may be training: told to stop, it stops the run in good order.
+            false => planning.await?,
+        };
         announce(&plan);
         let (address, former) = (&self.address, self.former.as_deref());
         Lead::begin(
@@ -299,11 +324,10 @@ impl<E: Elections> Candidate<E> {
             tenure,
             self.elsewhere.clone(),
         )
+        .map(Some)
     }
 
-    async fn plan(&mut self, office: &E::Office) -> Result<Plan, Failure> {
-        let store = office.store();
-        let stored = read_run(&store).await?;
+    async fn plan(&self, store: RunStore, stored: Option<RunRecord>) -> Result<Plan, Failure> {
         let args = with_loaded_model(&self.args, stored.is_some()).await?;
         let followed = self.former.is_some();
         let plan =

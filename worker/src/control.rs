@@ -21,6 +21,8 @@ use tokio_util::sync::CancellationToken;
 /// What the trainer is told.
 #[derive(Debug)]
 pub(crate) enum Command {
+    /// The pages of the next steps are at hand, as far as they can be.
+    Warm,
     /// Join a new generation.
     Form { generation: u64, form: v1::Form },
     /// Rank 0's store of this generation listens here.

@@ -25,7 +25,8 @@
 //! trains on, when it evaluates and when it stops follow from the run's
 //! configuration and the page table, alike on every rank.
 //!
-//! Architecture invariant: no secret of the miner's is ever here.
+//! Architecture invariant: no secret of the miner's is ever here, but a token that
+//! may read a gated dataset, where one was given.
 //!
 //! Architecture invariant: nothing of one generation (store, group, reducer,
 //! feeder) is used in another.
@@ -51,6 +52,7 @@ mod store_port;
 mod supervised;
 mod supervisor;
 mod trainer;
+mod warming;
 mod watchdog;
 
 pub use start::run;

@@ -17,7 +17,7 @@ use crate::identity::Identity;
 
 /// Memory that packed pages may take. A page is about 110 kB on the wire and
 /// four bytes an id here, so this holds some three hundred.
-const MEMORY_BYTES: u64 = 64 << 20;
+pub(crate) const MEMORY_BYTES: u64 = 64 << 20;
 
 /// A page of the table that cannot be had.
 #[derive(Debug, Clone, thiserror::Error)]

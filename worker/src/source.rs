@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use cli::{Failure, Refused};
+use cli::{Failure, Refused, hub_token};
 use pages::{CacheConfig, Preparer, PreparerConfig, Secret, ServerAccess, Tokenizer};
 use run::{DataManifest, RunConfig};
 
@@ -33,21 +33,12 @@ pub struct LocalData {
     pub tokenizer: Option<PathBuf>,
 }
 
-/// The token that may read gated datasets, from the environment or `.env`.
-fn token() -> Option<Secret> {
-    std::env::var("HF_ACCESS_TOKEN")
-        .or_else(|_| std::env::var("HF_TOKEN"))
-        .ok()
-        .filter(|token| !token.trim().is_empty())
-        .map(|token| Secret::new(&token))
-}
-
 impl LocalData {
     /// How the dataset server is asked.
     pub(crate) fn access(&self) -> ServerAccess {
         ServerAccess {
             endpoint: self.dataset_endpoint.clone(),
-            token: token(),
+            token: hub_token().map(|token| Secret::new(token.expose())),
             ..ServerAccess::default()
         }
     }

@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chain::{Chain, ChainConfig};
-use cli::{Exit, Failure, Refused, Secret};
+use cli::{Exit, Failure, Refused, hub_token};
 use hub::{Class, Event, Hub, HubConfig};
 use subnet::Criteria;
 
@@ -158,13 +158,8 @@ async fn connect(args: &ChainArgs) -> Result<Chain, Failure> {
 
 /// Public repositories need no token; a private one of our own does.
 fn open_hub(args: &LeadArgs) -> Result<Hub, Failure> {
-    let token = ["HF_ACCESS_TOKEN", "HF_TOKEN"]
-        .iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .map(|text| Secret::new(&text))
-        .find(|token| !token.is_empty());
     let cache = folder(&args.state_dir).join("cache");
-    let config = HubConfig::new(&args.load.hf_endpoint, token, cache);
+    let config = HubConfig::new(&args.load.hf_endpoint, hub_token(), cache);
     Hub::new(config).map_err(|error| Refused::because(error).into())
 }
 

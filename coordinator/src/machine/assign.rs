@@ -217,7 +217,7 @@ impl Machine {
     }
 
     /// The page that training has reached, as far as anyone has said.
-    fn furthest_ordinal(&self) -> u64 {
+    pub(super) fn furthest_ordinal(&self) -> u64 {
         let reported = self.reports.reported().page.ordinal.0;
         let Some(generation) = &self.current else {
             return reported;

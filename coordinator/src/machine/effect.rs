@@ -68,6 +68,8 @@ pub enum Answer {
         /// The coordinator's world.
         world: World,
     },
+    /// Pages that training is about to need, the most urgent first.
+    Coming(Vec<(Slot, PageRow)>),
     /// The page and its row are durable.
     PageKept,
     /// The checkpoint is committed.

@@ -27,6 +27,12 @@ pub enum Event {
         /// What it says of itself.
         joining: Joining,
     },
+    /// A worker that is not ready yet would like to have the pages at hand that
+    /// are needed next.
+    ComingPagesAsked {
+        /// Who waits for the answer.
+        request: RequestId,
+    },
     /// A worker that has joined opens its session.
     SessionOpened {
         /// The new session; never used before.
@@ -238,9 +244,9 @@ pub enum Activity {
     Training,
     /// Has done its part of a step and waits for the others.
     Reducing,
-    /// Copies its state for a checkpoint.
+    /// Copies its state for a checkpoint, or waits until it is stored.
     Checkpointing,
-    /// Evaluates.
+    /// Evaluates one batch after the other; anew with each.
     Evaluating,
     /// Has reached the run's end.
     Finished,

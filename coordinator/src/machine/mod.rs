@@ -29,6 +29,7 @@
 
 mod assign;
 mod checkpoints;
+mod coming;
 mod doubts;
 mod effect;
 mod ending;
@@ -229,6 +230,7 @@ impl Machine {
     fn take_in(&mut self, event: Event) {
         match event {
             Event::Join { request, joining } => self.on_join(request, joining),
+            Event::ComingPagesAsked { request } => self.on_coming_pages_asked(request),
             Event::SessionOpened { session, worker } => self.on_session_opened(session, &worker),
             Event::SessionClosed { session } => self.on_session_closed(session),
             Event::Said {

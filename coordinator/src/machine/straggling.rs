@@ -8,9 +8,11 @@
 //!
 //! Where nobody waits, because there is nobody else or because all hang in the
 //! same place, a member that *trains* at one step for far longer than steps have
-//! taken hangs as well. Nothing is lost by waiting there but its own time, so the
-//! patience is many times as long. What waits for data, evaluates or forms the
-//! group has no length that is known, and is never taken for a hang.
+//! taken hangs as well, and so does one that *evaluates* one batch, which is a part
+//! of what a step computes. Nothing is lost by waiting there but its own time, so
+//! the patience is many times as long. What waits for data, forms the group, or
+//! copies a checkpoint while two others are still on their way has no length that
+//! is known, and is never taken for a hang.
 
 use std::collections::VecDeque;
 
@@ -57,7 +59,8 @@ impl Pace {
         Some(policy.floor_ms.max((seconds * 1000.0) as Millis))
     }
 
-    /// How long a member may train at one step while nobody waits for it.
+    /// How long a member may train at one step, or evaluate one batch, while nobody
+    /// waits for it.
     /// `unknown` is for a generation whose pace is not known yet.
     fn unwaited_ms(&self, policy: &Straggling, unknown: Millis) -> Millis {
         let deadline = self.deadline_ms(policy);
@@ -147,18 +150,16 @@ impl Machine {
         let Some(generation) = &self.current else {
             return;
         };
-        // A pause may leave a checkpoint, and its upload is waited for in the
-        // activity of the step before. That has a deadline of its own.
+        // What ends has a deadline of its own.
         if generation.stage != Stage::Running {
             return;
         }
-        let policy = &self.settings.straggling;
-        let unknown = self.settings.collective_ms;
-        let patience = generation.pace.unwaited_ms(policy, unknown);
+        let patience = self.unwaited_ms(generation);
         let hung = |worker: &WorkerId| {
             let member = self.members.get(worker)?;
             let lasted = self.now.saturating_sub(member.activity_since);
-            let hangs = member.activity == Activity::Training
+            let computes = matches!(member.activity, Activity::Training | Activity::Evaluating);
+            let hangs = computes
                 && lasted > patience
                 // What was heard long ago says nothing of now: a lease is for that.
                 && !self.is_silent(member);
@@ -179,6 +180,12 @@ impl Machine {
         }
     }
 
+    fn unwaited_ms(&self, generation: &Generation) -> Millis {
+        let unknown = self.settings.collective_ms;
+        let policy = &self.settings.straggling;
+        generation.pace.unwaited_ms(policy, unknown)
+    }
+
     /// For how long a member that is alive has waited for the others.
     fn longest_wait(&self, generation: &Generation) -> Option<Millis> {
         let waits = generation.in_it().filter_map(|worker| {
@@ -196,6 +203,7 @@ impl Machine {
 
     /// The members that are not where the others wait.
     fn stragglers(&self, generation: &Generation, patience: Millis) -> Vec<Straggler> {
+        let unwaited = self.unwaited_ms(generation);
         let members = || {
             let workers = generation.in_it();
             workers.filter_map(|worker| Some((worker, self.members.get(worker)?)))
@@ -214,16 +222,15 @@ impl Machine {
                 });
             }
             let behind = step(member) < furthest || member.activity != Activity::Reducing;
-            // Its data, or an evaluation of its own length, is not its fault.
-            let excused = matches!(
-                member.activity,
-                Activity::WaitingForData | Activity::Evaluating | Activity::Checkpointing
-            );
             // What it did before was its own affair: an evaluation, say.
             let lasted = self.now.saturating_sub(member.activity_since);
-            let patience = match excused {
-                true => self.settings.collective_ms,
-                false => patience,
+            let patience = match member.activity {
+                // Its data, or the way of its checkpoints, is not its fault.
+                Activity::WaitingForData | Activity::Checkpointing => self.settings.collective_ms,
+                // The others may have had less to evaluate, and no batch waits for
+                // anything.
+                Activity::Evaluating => unwaited,
+                _ => patience,
             };
             (behind && lasted > patience).then(|| Straggler {
                 worker: worker.clone(),

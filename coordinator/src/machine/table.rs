@@ -58,6 +58,13 @@ impl Table {
         self.rows.get(&slot)
     }
 
+    /// The evaluation's rows, in order.
+    pub(super) fn evaluation_rows(&self) -> impl Iterator<Item = (Slot, &PageRow)> {
+        let first_training = Slot::Training(Ordinal(0));
+        let rows = self.rows.range(..first_training);
+        rows.map(|(slot, row)| (*slot, row))
+    }
+
     /// Whether a slot has a row, forgotten ones included.
     pub(super) fn has(&self, slot: Slot) -> bool {
         match slot {

@@ -171,6 +171,24 @@ impl Cluster for Shared {
         }))
     }
 
+    async fn coming_pages(
+        &self,
+        request: Request<v1::ComingPagesRequest>,
+    ) -> Result<Response<v1::ComingPagesResponse>, Status> {
+        let asked = request.into_inner();
+        let ours = self.handle.status().world;
+        self.run.check(asked.context.as_ref(), ours)?;
+        let event = |request| Event::ComingPagesAsked { request };
+        let answer = self.handle.call(event).await?;
+        let Answer::Coming(rows) = answer.map_err(|refusal| refused(&refusal))? else {
+            return Err(internal("coming pages were answered with something else"));
+        };
+        let rows = rows.iter().map(|(slot, row)| (*slot, row).into());
+        Ok(Response::new(v1::ComingPagesResponse {
+            rows: rows.collect(),
+        }))
+    }
+
     async fn put_checkpoint(
         &self,
         request: Request<Streaming<v1::PutCheckpointRequest>>,

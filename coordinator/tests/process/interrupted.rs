@@ -5,10 +5,13 @@ use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Stdio};
 
+use local_cluster::EtcdServer;
+use proto::v1;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::bench::{Bench, until, with};
 use crate::store::{finished_run, json};
+use crate::worker::{End, FakeWorker, Quirks};
 
 /// Somebody who lets others call, and never answers.
 struct Silent(TcpListener);
@@ -92,9 +95,8 @@ async fn whoever_follows_ends_it_with_a_signal() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn one_signal_ends_a_coordinator_that_has_not_begun_to_lead() {
-    let (bench, silent) = (Bench::new(), Silent::new());
+/// Flags of a coordinator whose dataset server never answers.
+fn without_data(bench: &Bench, silent: &Silent) -> Vec<String> {
     let mut flags = bench.flags(1);
     let data = flags.iter().position(|flag| flag == "--data").unwrap();
     flags.drain(data..data + 2);
@@ -106,10 +108,35 @@ async fn one_signal_ends_a_coordinator_that_has_not_begun_to_lead() {
     ] {
         flags = with(flags, flag, value);
     }
+    flags
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signal_ends_a_coordinator_that_has_not_begun_to_lead() {
+    let (bench, silent) = (Bench::new(), Silent::new());
+    let flags = without_data(&bench, &silent);
     let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
     let code = silent.code(&bench, &flags, Signal::TERM).await;
     assert_eq!(code, Some(0));
     assert!(!bench.state_dir().exists(), "something is left behind");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_signal_ends_an_elected_coordinator_that_has_no_run_yet() {
+    let (bench, silent) = (Bench::new(), Silent::new());
+    let etcd = EtcdServer::start(bench.folder.path()).unwrap();
+    let store = format!("etcd://{}", etcd.endpoint());
+    let flags = with(without_data(&bench, &silent), "--store", &store);
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let code = silent.code(&bench, &flags, Signal::TERM).await;
+    assert_eq!(code, Some(0));
+
+    // Nothing is in the way of whoever comes next.
+    let running = bench.start(&with(bench.flags(1), "--store", &store)).await;
+    let worker = FakeWorker::join(&running.connection, "a", Quirks::default()).await;
+    let complete = End::Stopped(v1::stop::Reason::Complete);
+    assert_eq!(worker.work().await, complete);
+    assert!(running.ended().await.success(), "{}", bench.log());
 }
 
 /// The exit code and the errors of a command whose output nobody reads.

@@ -1,5 +1,7 @@
 //! Whole runs with a real coordinator and scripted workers.
 
+use std::time::Duration;
+
 use crate::bench::{Bench, Running, write_model};
 use crate::worker::{End, FakeWorker, Quirks, join_request};
 use client::{Download, RetryPolicy, Watch};
@@ -53,6 +55,57 @@ async fn a_run_of_two_workers_completes_and_its_audit_is_clean() {
         2,
         "the two newest, of which one is the best, and nothing partial is left: {left:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newcomer_is_told_which_pages_come_next_and_gets_them() {
+    let bench = Bench::new();
+    let running = bench.start(&bench.flags(1)).await;
+    let cluster = || running.connection.cluster();
+    let joined = cluster().join(join_request("newcomer")).await.unwrap();
+    let context = joined.into_inner().context;
+    let ask = || async {
+        let request = v1::ComingPagesRequest {
+            context: context.clone(),
+        };
+        let rows = cluster().coming_pages(request).await;
+        rows.unwrap().into_inner().rows
+    };
+    assert_eq!(ask().await, [], "nobody trains yet");
+
+    // It steps for longer than the rest of this takes.
+    let quirks = Quirks {
+        pace: Some(Duration::from_secs(2)),
+        ..Quirks::default()
+    };
+    let training = worker(&running, "a", quirks).await;
+    let mut rows = ask().await;
+    while rows.is_empty() {
+        assert!(!training.is_finished(), "{}", bench.log());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        rows = ask().await;
+    }
+    for row in rows {
+        let request = v1::GetPageRequest {
+            context: context.clone(),
+            slot: row.slot,
+        };
+        let page = cluster().get_page(request).await.unwrap().into_inner();
+        let page = ledger::PackedPage::decode(&page.packed).unwrap();
+        let (_, row): (_, ledger::PageRow) = row.try_into().unwrap();
+        assert_eq!(page.row(), row);
+    }
+
+    let of_another = v1::Context {
+        run_id: "another".to_owned(),
+        ..context.clone().unwrap_or_default()
+    };
+    let asked = v1::ComingPagesRequest {
+        context: Some(of_another),
+    };
+    let refused = cluster().coming_pages(asked).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "{refused}");
+    training.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]

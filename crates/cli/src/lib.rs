@@ -39,4 +39,4 @@ pub use exit::Exit;
 pub use failure::{Failure, OrExit, Refused};
 pub use logs::{LogArgs, LogFormat};
 pub use output::{Reader, print};
-pub use secret::Secret;
+pub use secret::{Secret, hub_token};

@@ -45,9 +45,42 @@ impl FromStr for Secret {
     }
 }
 
+/// The token for the Hugging Face Hub, from the environment or `.env`: that of
+/// `HF_ACCESS_TOKEN`, the seed's name for it, or else of `HF_TOKEN`, the Hub's own
+/// tools'. An empty one counts as none.
+#[must_use]
+pub fn hub_token() -> Option<Secret> {
+    hub_token_of(|name| std::env::var(name).ok())
+}
+
+fn hub_token_of(value: impl Fn(&str) -> Option<String>) -> Option<Secret> {
+    ["HF_ACCESS_TOKEN", "HF_TOKEN"]
+        .into_iter()
+        .filter_map(value)
+        .map(|text| Secret::new(&text))
+        .find(|token| !token.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_token_makes_room_for_the_other_name() {
+        let token = |access: Option<&str>, own: Option<&str>| {
+            let value = |name: &str| match name {
+                "HF_ACCESS_TOKEN" => access.map(str::to_owned),
+                "HF_TOKEN" => own.map(str::to_owned),
+                _ => None,
+            };
+            hub_token_of(value).map(|token| token.expose().to_owned())
+        };
+        assert_eq!(token(Some("a"), Some("b")).as_deref(), Some("a"));
+        assert_eq!(token(None, Some("b")).as_deref(), Some("b"));
+        assert_eq!(token(Some(" "), Some("b")).as_deref(), Some("b"));
+        assert_eq!(token(Some(""), Some("\n")), None);
+        assert_eq!(token(None, None), None);
+    }
 
     #[test]
     fn debug_shows_nothing_of_the_secret_not_even_its_length() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use chain::{Endpoint, Network};
 use clap::Args;
-use cli::{Refused, Secret};
+use cli::{Refused, hub_token};
 use wallet::Password;
 
 use crate::config::{Chain, HubAccess, Wallet};
@@ -131,19 +131,10 @@ impl HubFlags {
     pub(super) fn access(&self) -> HubAccess {
         HubAccess {
             endpoint: self.endpoint.trim_end_matches('/').to_owned(),
-            token: token(),
+            token: hub_token(),
             private: self.private,
         }
     }
-}
-
-/// The seed's name goes first.
-fn token() -> Option<Secret> {
-    ["HF_ACCESS_TOKEN", "HF_TOKEN"]
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok())
-        .map(|token| Secret::new(&token))
-        .find(|token| !token.is_empty())
 }
 
 pub(super) fn token_is_needed(access: &HubAccess) -> Result<(), Refused> {

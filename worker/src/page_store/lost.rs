@@ -59,6 +59,13 @@ impl Cluster for Forgetful {
         Err(Status::not_found("on no coordinator's disk"))
     }
 
+    async fn coming_pages(
+        &self,
+        _: Request<v1::ComingPagesRequest>,
+    ) -> Result<Response<v1::ComingPagesResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
     async fn put_checkpoint(
         &self,
         _: Request<Streaming<v1::PutCheckpointRequest>>,

@@ -64,6 +64,7 @@ impl Trainer {
         trained: &EpochLoss,
     ) -> Result<Duration, Broken> {
         let started = Instant::now();
+        self.control.set_phase(v1::Phase::Checkpointing);
         let cursor = replica.applied.unwrap_or_else(ledger::Cursor::start);
         if writer.has(world.generation, cursor) {
             return Ok(Duration::ZERO);
@@ -98,6 +99,7 @@ impl Trainer {
                 from_training: true,
             });
         }
+        self.control.set_phase(v1::Phase::WaitingForData);
         let waits = feeder::evaluation(&self.book, &self.pages);
         let sequences = self.runtime.block_on(async {
             tokio::select! {
@@ -115,12 +117,15 @@ impl Trainer {
             if self.control.is_aborted(world.generation) {
                 return Err(Broken::Aborted);
             }
+            // Anew: how long one batch may take is known, unlike how long all may.
+            self.control.set_phase(v1::Phase::Evaluating);
             let ids = replica.model.batch(batch)?;
             let losses = self
                 .precision
                 .scope(self.device, || replica.model.sequence_losses(&ids))?;
             sum += losses.iter().sum::<f64>();
         }
+        self.control.set_phase(v1::Phase::Evaluating);
         let totals = Tensor::from_slice(&[sum, mine.len() as f64])
             .to_kind(Kind::Double)
             .to_device(self.device);

@@ -164,6 +164,7 @@ impl Trainer {
             let (step, share) = match fed {
                 Fed::Step { step, share } => (step, share),
                 Fed::End(cursor) => {
+                    self.control.set_phase(v1::Phase::Checkpointing);
                     return Ok(match writer.finish(&self.runtime) {
                         Ok(()) => Outcome::Finished(cursor),
                         Err(error) => Outcome::RunFailed(error.to_string()),
@@ -196,6 +197,7 @@ impl Trainer {
                 }
                 // What is under way would be lost with this process, or was
                 // asked for; otherwise nobody waits for it.
+                self.control.set_phase(v1::Phase::Checkpointing);
                 let asked = self.control.is_checkpointing();
                 if asked && let Err(error) = writer.finish_within(PAUSE_PATIENCE, &self.runtime) {
                     tracing::error!("{error}");
@@ -316,7 +318,7 @@ impl Trainer {
                     tracing::error!(generation, "asked to form generation {of} while forming");
                 }
                 // Of an earlier generation.
-                Ok(Command::Rendezvous { .. } | Command::Abort { .. }) => {}
+                Ok(Command::Rendezvous { .. } | Command::Abort { .. } | Command::Warm) => {}
             }
         }
     }

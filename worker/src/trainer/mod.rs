@@ -18,6 +18,7 @@ pub(crate) use epoch_loss::{EPOCH_LOSS_FILE, EpochLoss};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use cli::Exit;
 use client::Connection;
@@ -33,6 +34,7 @@ use crate::checkpoint::Writer;
 use crate::control::{Command, Control};
 use crate::identity::Identity;
 use crate::page_store::PageStore;
+use crate::warming;
 use crate::watchdog::Watchdog;
 use generation::Outcome;
 use replica::Replica;
@@ -85,6 +87,8 @@ impl Fatal {
 struct Standing {
     generation: u64,
     member: bool,
+    /// Whether it has not been ready yet.
+    warming: bool,
 }
 
 impl Trainer {
@@ -99,17 +103,25 @@ impl Trainer {
         );
         // Before it interrupts anyone.
         replica.warm_up(self.bs, self.run.sl, self.precision, self.device)?;
-        self.ready(0, None);
+        self.warm_pages();
         // The generation that this worker was last in, and whether the
         // coordinator still counts it as a member.
         let mut standing = Standing {
             generation: 0,
             member: false,
+            warming: true,
         };
         while let Ok(command) = self.commands.recv() {
             let (generation, form) = match command {
                 Command::Form { generation, form } => (generation, form),
                 Command::Stop => break,
+                Command::Warm => {
+                    if standing.warming {
+                        standing.warming = false;
+                        self.ready(0, None);
+                    }
+                    continue;
+                }
                 // Of a generation that this thread has left or never entered.
                 Command::Rendezvous { .. } => continue,
                 Command::Abort { generation } => {
@@ -117,6 +129,7 @@ impl Trainer {
                     if generation >= standing.generation && !stale {
                         standing.generation = generation;
                         standing.member = false;
+                        standing.warming = false;
                         self.left(generation, &replica, String::new());
                         self.ready(replica.applied_in, replica.applied);
                     }
@@ -126,6 +139,7 @@ impl Trainer {
             let outcome = self.generation(generation, &form, &mut replica, &mut writer)?;
             self.control.exit(generation);
             standing.generation = generation;
+            standing.warming = false;
             standing.member = !matches!(outcome, Outcome::Left(_));
             match outcome {
                 Outcome::Finished(cursor) => {
@@ -150,6 +164,20 @@ impl Trainer {
             }
         }
         Ok(())
+    }
+
+    /// Has the next pages fetched, and hears of it as a command: until then it can
+    /// be told to stop.
+    fn warm_pages(&self) {
+        let (connection, identity) = (self.connection.clone(), Arc::clone(&self.identity));
+        let (pages, control) = (self.pages.clone(), Arc::clone(&self.control));
+        let sl = self.run.sl;
+        // Longer than that, a network is no better for having been waited for.
+        let patience = Duration::from_millis(self.limits.lease_ms);
+        self.runtime.spawn(async move {
+            warming::warm(&connection, &identity, &pages, sl, patience).await;
+            control.command(Command::Warm);
+        });
     }
 
     fn ready(&self, applied_generation: u64, applied: Option<Cursor>) {

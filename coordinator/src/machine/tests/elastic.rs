@@ -343,12 +343,8 @@ fn a_member_that_is_stopped_is_left_behind_before_its_lease_runs_out() {
 }
 
 #[test]
-fn waiting_for_data_and_evaluating_have_a_deadline_of_their_own() {
-    for activity in [
-        Activity::WaitingForData,
-        Activity::Evaluating,
-        Activity::Checkpointing,
-    ] {
+fn waiting_for_data_and_for_checkpoints_has_a_deadline_of_its_own() {
+    for activity in [Activity::WaitingForData, Activity::Checkpointing] {
         let mut sim = stepping(elastic(), 2);
         let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
         sim.advance(450);

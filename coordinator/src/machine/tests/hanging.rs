@@ -97,13 +97,41 @@ fn what_has_no_length_of_its_own_is_no_hang() {
         Activity::Forming,
         Activity::Restoring,
         Activity::WaitingForData,
-        Activity::Evaluating,
         Activity::Checkpointing,
     ] {
         let mut sim = alone();
         go_on(&mut sim, &[activity], 20 * UNWAITED);
         assert!(!told_to_leave(&sim, 0), "{activity:?}");
     }
+}
+
+#[test]
+fn one_batch_of_an_evaluation_takes_no_longer_than_a_step() {
+    let mut sim = alone();
+    for _ in 0..10 {
+        // The activity begins anew with each batch.
+        go_on(&mut sim, &[Activity::Evaluating], UNWAITED);
+    }
+    assert!(!told_to_leave(&sim, 0), "a long evaluation is no hang");
+    go_on(&mut sim, &[Activity::Evaluating], UNWAITED + 100);
+    assert!(told_to_leave(&sim, 0));
+    let reason = last_leaving(&sim);
+    assert!(
+        reason.contains("its device may hang: it is evaluating at step 6"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn who_hangs_in_an_evaluation_that_others_have_done_is_left_behind() {
+    let mut sim = stepping(elastic(), 2);
+    let both = [Activity::Evaluating, Activity::Reducing];
+    go_on(&mut sim, &both, UNWAITED);
+    assert!(!told_to_leave(&sim, 0), "it may have more to evaluate");
+    go_on(&mut sim, &both, UNWAITED + 100);
+    assert!(told_to_leave(&sim, 0) && last_leaving(&sim).contains("a was lost"));
+    only(&mut sim, 1);
+    assert_eq!(members(&sim), ["b"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod acts;
 mod blame;
+mod coming;
 mod data;
 mod elastic;
 mod hanging;

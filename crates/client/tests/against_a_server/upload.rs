@@ -7,9 +7,9 @@ use client::{CheckpointUpload, Connection, Error, UploadFile, upload_checkpoint}
 use proto::v1::cluster_server::{Cluster, ClusterServer};
 use proto::v1::put_checkpoint_request::Part;
 use proto::v1::{
-    CoordinatorMessage, Cursor, FileKind, GetPageRequest, GetPageResponse, JoinRequest,
-    JoinResponse, PutCheckpointRequest, PutCheckpointResponse, PutPageRequest, PutPageResponse,
-    WorkerMessage,
+    ComingPagesRequest, ComingPagesResponse, CoordinatorMessage, Cursor, FileKind, GetPageRequest,
+    GetPageResponse, JoinRequest, JoinResponse, PutCheckpointRequest, PutCheckpointResponse,
+    PutPageRequest, PutPageResponse, WorkerMessage,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
@@ -26,6 +26,13 @@ struct FakeStore {
 #[tonic::async_trait]
 impl Cluster for FakeStore {
     type SessionStream = tokio_stream::Empty<Result<CoordinatorMessage, Status>>;
+
+    async fn coming_pages(
+        &self,
+        _: Request<ComingPagesRequest>,
+    ) -> Result<Response<ComingPagesResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
 
     async fn put_checkpoint(
         &self,

@@ -83,9 +83,13 @@ impl Sim {
                 worker,
                 world,
             },
-            Ok(Answer::PageKept | Answer::CheckpointKept(_) | Answer::RoomMade(_)) => {
-                Answered::Kept
-            }
+            // Which pages come next changes nothing, and nobody asks here.
+            Ok(
+                Answer::PageKept
+                | Answer::CheckpointKept(_)
+                | Answer::RoomMade(_)
+                | Answer::Coming(_),
+            ) => Answered::Kept,
             Err(refusal) if refusal.kind == RefusalKind::Again => Answered::Unavailable,
             Err(refusal) => Answered::Refused(refusal),
         };

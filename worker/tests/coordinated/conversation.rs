@@ -1,8 +1,4 @@
-//! A worker that restores from a checkpoint over a slow network: the real
-//! process, with a coordinator in this one that ends the generation before the
-//! checkpoint is there.
-
-#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+//! A coordinator that says what a test wants, and the worker that listens to it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser as _;
+use ledger::{Order, OrderConfig, PackedPage, Slot};
 use proto::v1;
 use proto::v1::checkpoints_server::{Checkpoints, CheckpointsServer};
 use proto::v1::cluster_server::{Cluster, ClusterServer};
@@ -20,22 +17,42 @@ use proto::v1::worker_message::Body;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::process::{Child, Command};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::{TcpListenerStream, UnboundedReceiverStream};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming};
 
-const CHUNK: usize = 1000;
+pub(crate) const CHUNK: usize = 1000;
 const WEIGHTS: &str = "model/model.safetensors";
 /// What a read brings before the network stands still.
-const CHUNKS_PER_READ: usize = 2;
+pub(crate) const CHUNKS_PER_READ: usize = 2;
 /// How long anything may take; only a defect reaches it.
 const LIMIT: Duration = Duration::from_secs(120);
-/// In milliseconds: longer than the test, which answers no heartbeat.
-const LEASE: u64 = 3_600_000;
+/// In milliseconds: longer than any test, which answers no heartbeat.
+pub(crate) const LONG: u64 = 3_600_000;
 
 type Answer<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 type Directives = mpsc::UnboundedReceiver<Result<v1::CoordinatorMessage, Status>>;
+
+/// What the coordinator is asked and told, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    ComingPages,
+    /// Answered, if it is.
+    GetPage(Slot),
+    Ready,
+}
+
+/// What the coordinator has besides a run.
+#[derive(Default)]
+pub(crate) struct Having {
+    /// The pages that training needs next.
+    pub(crate) pages: Vec<(Slot, PackedPage)>,
+    /// Of them, the pages that it never answers with.
+    pub(crate) withheld: Vec<Slot>,
+    /// The lease that it grants, if not a long one.
+    pub(crate) lease_ms: Option<u64>,
+}
 
 /// Says to its only worker what the test says.
 #[derive(Clone)]
@@ -46,6 +63,8 @@ struct Coordinator {
     heard: mpsc::UnboundedSender<v1::WorkerMessage>,
     /// The offsets at which the weights were read.
     reads: Arc<Mutex<Vec<u64>>>,
+    calls: Arc<watch::Sender<Vec<Call>>>,
+    having: Arc<Having>,
 }
 
 fn context(generation: u64) -> v1::Context {
@@ -55,6 +74,10 @@ fn context(generation: u64) -> v1::Context {
         generation,
         worker_id: "slow".to_owned(),
     }
+}
+
+fn note(calls: &watch::Sender<Vec<Call>>, call: Call) {
+    calls.send_modify(|calls| calls.push(call));
 }
 
 fn weights() -> Vec<u8> {
@@ -73,9 +96,9 @@ impl Cluster for Coordinator {
             context: Some(context(0)),
             run_config: self.run.to_json(),
             limits: Some(v1::Limits {
-                heartbeat_ms: LEASE,
-                lease_ms: LEASE,
-                collective_ms: LEASE,
+                heartbeat_ms: LONG,
+                lease_ms: self.having.lease_ms.unwrap_or(LONG),
+                collective_ms: LONG,
                 ..Default::default()
             }),
             total_pages: self.run.data.pages(),
@@ -87,17 +110,30 @@ impl Cluster for Coordinator {
         &self,
         request: Request<Streaming<v1::WorkerMessage>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let Some(directives) = self.directives.lock().unwrap().take() else {
+        let Some(mut directives) = self.directives.lock().unwrap().take() else {
             return Err(Status::permission_denied("there was a session"));
         };
         let mut messages = request.into_inner();
-        let heard = self.heard.clone();
+        let (heard, calls) = (self.heard.clone(), Arc::clone(&self.calls));
+        let (say, said) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            while let Ok(Some(message)) = messages.message().await {
-                let _ = heard.send(message);
+            loop {
+                tokio::select! {
+                    message = messages.message() => {
+                        // Who hangs up is hung up on.
+                        let Ok(Some(message)) = message else { return };
+                        if matches!(message.body, Some(Body::Ready(_))) {
+                            note(&calls, Call::Ready);
+                        }
+                        let _ = heard.send(message);
+                    }
+                    Some(directive) = directives.recv() => {
+                        let _ = say.send(directive);
+                    }
+                }
             }
         });
-        let answer = UnboundedReceiverStream::new(directives);
+        let answer = UnboundedReceiverStream::new(said);
         Ok(Response::new(Box::pin(answer)))
     }
 
@@ -110,9 +146,31 @@ impl Cluster for Coordinator {
 
     async fn get_page(
         &self,
-        _: Request<v1::GetPageRequest>,
+        request: Request<v1::GetPageRequest>,
     ) -> Result<Response<v1::GetPageResponse>, Status> {
-        Err(Status::unimplemented("not part of this test"))
+        let slot = request.into_inner().slot.unwrap();
+        let slot = Slot::try_from(slot).unwrap();
+        if self.having.withheld.contains(&slot) {
+            return std::future::pending().await;
+        }
+        let (_, page) = self
+            .having
+            .pages
+            .iter()
+            .find(|(of, _)| *of == slot)
+            .ok_or_else(|| Status::not_found("not part of this test"))?;
+        note(&self.calls, Call::GetPage(slot));
+        let packed = page.encode().into();
+        Ok(Response::new(v1::GetPageResponse { packed }))
+    }
+
+    async fn coming_pages(
+        &self,
+        _: Request<v1::ComingPagesRequest>,
+    ) -> Result<Response<v1::ComingPagesResponse>, Status> {
+        note(&self.calls, Call::ComingPages);
+        let rows = self.having.rows();
+        Ok(Response::new(v1::ComingPagesResponse { rows }))
     }
 
     async fn put_checkpoint(
@@ -180,6 +238,13 @@ struct RunFlags {
     run: run::RunArgs,
 }
 
+impl Having {
+    pub(crate) fn rows(&self) -> Vec<v1::PageRow> {
+        let rows = self.pages.iter().map(|(slot, page)| (*slot, page.row()));
+        rows.map(|(slot, row)| (slot, &row).into()).collect()
+    }
+}
+
 /// A run of the smallest model on ten pages in `folder`.
 fn run_on(folder: &Path) -> run::RunConfig {
     let path = folder.join("text.jsonl");
@@ -209,28 +274,41 @@ fn run_on(folder: &Path) -> run::RunConfig {
 }
 
 /// The coordinator as the test sees it, and its worker.
-struct Conversation {
+pub(crate) struct Conversation {
     say: mpsc::UnboundedSender<Result<v1::CoordinatorMessage, Status>>,
     heard: mpsc::UnboundedReceiver<v1::WorkerMessage>,
     reads: Arc<Mutex<Vec<u64>>>,
+    calls: Arc<watch::Sender<Vec<Call>>>,
+    having: Arc<Having>,
     worker: Child,
     folder: tempfile::TempDir,
 }
 
 impl Conversation {
-    async fn begin() -> Conversation {
+    pub(crate) async fn begin(having: impl FnOnce(&Order) -> Having) -> Conversation {
         let folder = tempfile::tempdir().unwrap();
+        let run = run_on(folder.path());
+        let order = Order::new(OrderConfig {
+            seed: run.seed,
+            total_pages: run.data.pages(),
+            evaluation_pages: run.eval_pages.try_into().unwrap(),
+            pages_per_epoch: run.pages_per_epoch,
+        });
+        let having = Arc::new(having(&order.unwrap()));
         let (say, directives) = mpsc::unbounded_channel();
         let (hear, heard) = mpsc::unbounded_channel();
         let coordinator = Coordinator {
-            run: Arc::new(run_on(folder.path())),
+            run: Arc::new(run),
             directives: Arc::new(Mutex::new(Some(directives))),
             heard: hear,
             reads: Arc::default(),
+            calls: Arc::default(),
+            having: Arc::clone(&having),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let reads = Arc::clone(&coordinator.reads);
+        let calls = Arc::clone(&coordinator.calls);
         let server = tonic::transport::Server::builder()
             .add_service(ClusterServer::new(coordinator.clone()))
             .add_service(CheckpointsServer::new(coordinator))
@@ -253,12 +331,14 @@ impl Conversation {
             say,
             heard,
             reads,
+            calls,
+            having,
             worker,
             folder,
         }
     }
 
-    fn say(&self, generation: u64, body: Directive) {
+    pub(crate) fn say(&self, generation: u64, body: Directive) {
         let message = v1::CoordinatorMessage {
             context: Some(context(generation)),
             body: Some(body),
@@ -266,19 +346,21 @@ impl Conversation {
         self.say.send(Ok(message)).unwrap();
     }
 
-    /// Puts the worker into a generation that begins at a checkpoint.
-    fn form(&self, generation: u64) {
+    /// Puts the worker alone into a generation, with the rows of all pages.
+    pub(crate) fn form(&self, generation: u64, origin: v1::form::Origin) {
         let form = v1::Form {
             base: Some(ledger::Cursor::start().into()),
             rank: 0,
             world_size: 1,
-            origin: Some(v1::form::Origin::Checkpoint("c1".to_owned())),
+            origin: Some(origin),
             ..Default::default()
         };
         self.say(generation, Directive::Form(form));
+        let rows = self.having.rows();
+        self.say(generation, Directive::PageRows(v1::PageRows { rows }));
     }
 
-    async fn hear(&mut self, what: &str, is_it: impl Fn(&v1::WorkerMessage) -> bool) {
+    pub(crate) async fn hear(&mut self, what: &str, is_it: impl Fn(&v1::WorkerMessage) -> bool) {
         let hearing = async {
             while let Some(message) = self.heard.recv().await {
                 if is_it(&message) {
@@ -291,13 +373,13 @@ impl Conversation {
         assert!(heard.is_ok(), "{what} was not heard\n{}", self.log());
     }
 
-    async fn hear_ready(&mut self) {
+    pub(crate) async fn hear_ready(&mut self) {
         let is_ready = |message: &v1::WorkerMessage| matches!(&message.body, Some(Body::Ready(_)));
         self.hear("that the worker is ready", is_ready).await;
     }
 
     /// Waits until so much of the weights is on the worker's disk.
-    async fn wait_for_bytes(&self, bytes: u64) {
+    pub(crate) async fn wait_for_bytes(&self, bytes: u64) {
         let waiting = async {
             let has_arrived = |folder: &PathBuf| {
                 let partial = folder.join("model/model.safetensors.partial");
@@ -312,7 +394,7 @@ impl Conversation {
     }
 
     /// The folders that the worker restores from.
-    fn restoring(&self) -> Vec<PathBuf> {
+    pub(crate) fn restoring(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.folder.path().join("cache"));
         let paths = entries.into_iter().flatten().flatten().map(|e| e.path());
         let is_ours = |path: &PathBuf| {
@@ -322,47 +404,49 @@ impl Conversation {
         paths.filter(is_ours).collect()
     }
 
-    fn reads(&self) -> Vec<u64> {
+    pub(crate) fn reads(&self) -> Vec<u64> {
         self.reads.lock().unwrap().clone()
     }
 
-    fn log(&self) -> String {
+    pub(crate) fn calls(&self) -> Vec<Call> {
+        self.calls.borrow().clone()
+    }
+
+    /// Waits until the calls so far are what the test waits for.
+    pub(crate) async fn wait_for_calls(&self, are_they: impl Fn(&[Call]) -> bool) {
+        let mut calls = self.calls.subscribe();
+        let waiting = calls.wait_for(|calls| are_they(calls));
+        let came = tokio::time::timeout(LIMIT, waiting).await;
+        assert!(came.is_ok(), "{:?}\n{}", self.calls(), self.log());
+    }
+
+    /// Ends the run, and with it the worker.
+    pub(crate) async fn stop(&mut self, generation: u64) {
+        let stop = v1::Stop {
+            reason: v1::stop::Reason::Complete.into(),
+            message: String::new(),
+        };
+        self.say(generation, Directive::Stop(stop));
+        self.expect_end().await;
+    }
+
+    /// Waits until the worker exits, as it should.
+    pub(crate) async fn expect_end(&mut self) {
+        let ended = tokio::time::timeout(LIMIT, self.worker.wait()).await;
+        let Ok(ended) = ended else {
+            panic!("the worker does not end\n{}", self.log());
+        };
+        assert_eq!(ended.unwrap().code(), Some(0), "{}", self.log());
+    }
+
+    /// Asks the worker to leave, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        let process = self.worker.id().and_then(|id| i32::try_from(id).ok());
+        let process = process.and_then(rustix::process::Pid::from_raw).unwrap();
+        rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    }
+
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.folder.path().join("worker.log")).unwrap_or_default()
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_restore_that_is_interrupted_goes_on_in_the_next_generation() {
-    let per_read = (CHUNK * CHUNKS_PER_READ) as u64;
-    let mut conversation = Conversation::begin().await;
-    conversation.hear_ready().await;
-    for generation in 1..=3 {
-        conversation.form(generation);
-        conversation.wait_for_bytes(generation * per_read).await;
-        let reason = "it forms for too long".to_owned();
-        conversation.say(generation, Directive::Abort(v1::Abort { reason }));
-        let is_out = |message: &v1::WorkerMessage| {
-            let of = message.context.as_ref().map(|context| context.generation);
-            matches!(&message.body, Some(Body::Left(_))) && of == Some(generation)
-        };
-        conversation.hear("that the worker left", is_out).await;
-        conversation.hear_ready().await;
-    }
-    assert_eq!(conversation.reads(), [0, per_read, 2 * per_read]);
-    assert_eq!(conversation.restoring().len(), 1);
-
-    // The end of the run interrupts a restore as well, and nothing of it stays.
-    conversation.form(4);
-    conversation.wait_for_bytes(4 * per_read).await;
-    let stop = v1::Stop {
-        reason: v1::stop::Reason::Complete.into(),
-        message: String::new(),
-    };
-    conversation.say(4, Directive::Stop(stop));
-    let ended = tokio::time::timeout(LIMIT, conversation.worker.wait()).await;
-    let Ok(ended) = ended else {
-        panic!("the worker does not end\n{}", conversation.log());
-    };
-    assert_eq!(ended.unwrap().code(), Some(0), "{}", conversation.log());
-    assert_eq!(conversation.restoring(), Vec::<PathBuf>::new());
 }
