@@ -48,7 +48,7 @@ pub(crate) async fn warm(
     let outcome: Result<Result<(), Cold>, _> = tokio::time::timeout(patience, fetching).await;
     let seconds = started.elapsed().as_secs_f64();
     match outcome {
-        Ok(Ok(())) => tracing::debug!(pages = fetched, seconds, "the next pages are here"),
+        Ok(Ok(())) => tracing::info!(pages = fetched, seconds, "the next pages are here"),
         Ok(Err(error)) => tracing::warn!("the next pages are not here yet: {error}"),
         Err(_) => tracing::warn!(
             pages = fetched,

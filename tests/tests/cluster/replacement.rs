@@ -82,6 +82,7 @@ fn a_worker_whose_name_another_took_meanwhile_asks_to_be_started_again() {
         .arg(cluster.file("namesake-cache"));
     let mut namesake = Process::start("namesake", &mut command, cluster.folder()).unwrap();
     cluster.wait_for_members(&["worker-1", "worker-2"]);
+    assert_was_warm(&namesake.log_text());
 
     second(&mut cluster, Signal::CONT);
     let status = wait_until("the first worker-2 to give up", LIMIT, || {
@@ -100,4 +101,14 @@ fn a_worker_whose_name_another_took_meanwhile_asks_to_be_started_again() {
     assert!(namesake.wait(LIMIT).unwrap().success());
     cluster.audited_steps();
     cluster.assert_nothing_is_left();
+}
+
+/// Worker-1 trained all the time, so the newcomer had pages to fetch before it
+/// interrupted it.
+fn assert_was_warm(log: &str) {
+    let (before, after) = log
+        .split_once("the next pages are here pages=")
+        .unwrap_or_else(|| panic!("it was not warm:\n{log}"));
+    assert!(!after.starts_with("0 "), "{log}");
+    assert!(!before.contains("generation formed"), "{log}");
 }
