@@ -80,6 +80,11 @@ impl Assignments {
         outstanding
     }
 
+    /// Whether somebody prepares a page, or has tried to.
+    fn was_tried(&self, slot: Slot) -> bool {
+        self.leases.contains_key(&slot) || self.failures.contains_key(&slot)
+    }
+
     fn settle(&mut self, slot: Slot) {
         self.leases.remove(&slot);
         self.failures.remove(&slot);
@@ -309,15 +314,21 @@ impl Machine {
         reason: String,
         permanent: bool,
     ) {
-        let lease = self.assignments.leases.get(&slot);
-        if lease.is_none_or(|lease| lease.worker != *worker) || self.table.has(slot) {
-            return;
-        }
-        let Some(page) = self.order.page(slot) else {
+        let (Some(page), false) = (self.order.page(slot), self.table.has(slot)) else {
             return;
         };
+        let lease = self.assignments.leases.get(&slot);
+        let is_its_turn = lease.is_some_and(|lease| lease.worker == *worker);
         if !permanent {
-            return self.delay_page(slot, worker.clone(), &reason);
+            if is_its_turn {
+                self.delay_page(slot, worker.clone(), &reason);
+            }
+            return;
+        }
+        // That it took too long makes it no less true. Where finding out always takes
+        // longer than a lease, nobody would ever be in time.
+        if !is_its_turn && !self.assignments.was_tried(slot) {
+            return;
         }
         self.tell(Happening::PageSkipped {
             slot,

@@ -72,7 +72,13 @@ impl Machine {
         };
         let member = self.members.get(worker);
         let has_seen_it = member.is_some_and(|m| m.world.generation >= predecessor.number);
-        if has_seen_it && self.was_member(worker, predecessor.number) {
+        // Whatever renews its lease comes after that, in one session. Its device may
+        // hang and never come back to say so.
+        let knows_its_end = member.is_some_and(|member| match (member.session, member.told_out) {
+            (Some((open, _)), Some((told, number))) => open == told && number >= predecessor.number,
+            _ => false,
+        });
+        if has_seen_it && !knows_its_end && self.was_member(worker, predecessor.number) {
             predecessor.safe_at = self.now + self.outlived_ms();
             self.predecessor = Some(predecessor);
         }

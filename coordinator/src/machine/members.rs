@@ -17,6 +17,8 @@ pub(super) struct Member {
     pub(super) device: String,
     /// The open session, and the term at which it was opened.
     pub(super) session: Option<(SessionId, u64)>,
+    /// The session in which it was told that it is out of a generation, and which.
+    pub(super) told_out: Option<(SessionId, u64)>,
     /// Whether it has opened one since it joined.
     pub(super) has_connected: bool,
     pub(super) last_heard: Millis,

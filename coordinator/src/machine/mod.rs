@@ -333,6 +333,10 @@ impl Machine {
     fn send_about(&mut self, worker: &WorkerId, generation: u64, message: Message) {
         if let Some(session) = self.members.session_of(worker) {
             self.expect_longer_life(worker);
+            let is_end = matches!(message, Message::Abort { .. });
+            if let Some(member) = self.members.get_mut(worker).filter(|_| is_end) {
+                member.told_out = Some((session, generation));
+            }
             let world = World {
                 term: self.term,
                 generation,

@@ -35,6 +35,7 @@ impl Machine {
             instance: joining.instance,
             device: joining.device,
             session: None,
+            told_out: None,
             has_connected: false,
             last_heard: self.now,
             standing: Standing::Starting,

@@ -25,6 +25,9 @@ pub(crate) struct Connection {
     pub(crate) coordinator_life: u64,
     /// Set when the coordinator has heard the first message.
     pub(crate) session: Option<SessionId>,
+    /// Whether the coordinator's machine has heard of it, and what it did about that
+    /// has been done.
+    pub(crate) is_known: bool,
     up: VecDeque<v1::WorkerMessage>,
     down: VecDeque<v1::CoordinatorMessage>,
     /// Nothing more gets in; what is in may still get out.
@@ -57,6 +60,7 @@ impl Sim {
                 coordinator: to.0,
                 coordinator_life: to.1,
                 session: None,
+                is_known: false,
                 up: VecDeque::new(),
                 down: VecDeque::new(),
                 is_broken: false,

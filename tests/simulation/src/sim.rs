@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
 use coordinator::records::CheckpointId;
-use ledger::Order;
+use ledger::{Order, PageId};
 
 use crate::config::Config;
 use crate::coordinator_shell::CoordinatorNode;
@@ -84,6 +84,8 @@ pub(crate) struct Sim {
     pub(crate) cuts: Vec<Cut>,
     pub(crate) groups: BTreeMap<u64, Group>,
     pub(crate) checkpoints: BTreeMap<CheckpointId, Files>,
+    /// How often each page could not be read, and could have been later.
+    pub(crate) passing_failures: BTreeMap<PageId, u32>,
     pub(crate) rules: Rules,
     pub(crate) violation: Option<Violation>,
     pub(crate) history: History,
@@ -119,6 +121,7 @@ impl Sim {
             cuts: Vec::new(),
             groups: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            passing_failures: BTreeMap::new(),
             rules: Rules::default(),
             violation: None,
             history: History {

@@ -4,7 +4,7 @@ use ledger::{PageRow, Slot};
 
 use super::scenarios::running;
 use super::sim::{Sim, packed};
-use crate::machine::{Event, FromWorker, RefusalKind, RequestId};
+use crate::machine::{Event, FromWorker, Happening, RefusalKind, RequestId};
 
 fn put(sim: &mut Sim, slot: Slot, row: PageRow) -> Result<(), RefusalKind> {
     let request = RequestId(sim.number());
@@ -109,6 +109,53 @@ fn a_page_that_can_never_be_read_is_skipped_for_good() {
     );
     sim.run_to_the_end();
     assert!(sim.audit().is_clean());
+}
+
+#[test]
+fn who_finds_out_too_late_that_a_page_can_never_be_read_is_believed() {
+    let mut sim = Sim::new(1, 0);
+    sim.connect(0);
+    while sim.receive(0) {}
+    let bad = sim.workers[0].work.remove(0);
+    let failed = |permanent| FromWorker::PageFailed {
+        slot: bad.slot,
+        reason: "too big".to_owned(),
+        permanent,
+    };
+    // The page's lease runs out while it is still at it.
+    for _ in 0..5 {
+        sim.advance(sim.settings.lease_ms / 2);
+        sim.heartbeat(0);
+        sim.settle();
+    }
+    let delays = |sim: &Sim| {
+        let of_it = |told: &&Happening| matches!(told, Happening::PageDelayed { slot, .. } if *slot == bad.slot);
+        sim.told.iter().filter(of_it).count()
+    };
+    assert_eq!(delays(&sim), 1);
+    sim.say(0, failed(false));
+    assert_eq!(delays(&sim), 1, "that it may be tried again is known");
+    sim.say(0, failed(true));
+    assert!(sim.durable.rows[&bad.slot].is_skipped());
+    sim.run_to_the_end();
+    assert!(sim.audit().is_clean());
+}
+
+#[test]
+fn a_page_that_nobody_was_asked_for_is_not_skipped() {
+    let mut sim = Sim::new(1, 0);
+    sim.connect(0);
+    while sim.receive(0) {}
+    let far_ahead = Slot::Training(ledger::Ordinal(1_000_000));
+    sim.say(
+        0,
+        FromWorker::PageFailed {
+            slot: far_ahead,
+            reason: "too big".to_owned(),
+            permanent: true,
+        },
+    );
+    assert!(!sim.durable.rows.contains_key(&far_ahead));
 }
 
 #[test]

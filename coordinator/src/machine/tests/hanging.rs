@@ -1,5 +1,7 @@
 //! Members that get no further, while nobody waits for them or all are leaving.
 
+use std::num::NonZeroU32;
+
 use super::elastic::{elastic, generation, members, only, stepping};
 use super::sim::Sim;
 use crate::machine::{Activity, FromWorker, Happening, Message, Millis, Settings};
@@ -21,6 +23,17 @@ fn go_on(sim: &mut Sim, activities: &[Activity], until: Millis) {
         }
         sim.advance(0);
     }
+}
+
+/// A world of one beside a spare worker, after three steps.
+fn stepping_alone(settings: Settings) -> Sim {
+    let mut sim = stepping(settings, 2);
+    assert_eq!(members(&sim), ["a"]);
+    while sim.machine.reported_steps() < 3 {
+        assert!(sim.step(true));
+        sim.settle();
+    }
+    sim
 }
 
 /// Hears nothing but that its lease goes on.
@@ -80,6 +93,32 @@ fn the_only_member_that_hangs_is_told_to_leave() {
     }
     assert_eq!(generation(&sim), 3);
     assert!(sim.step(true));
+}
+
+#[test]
+fn who_hangs_after_it_was_told_to_leave_keeps_nobody_waiting_for_longer_than_a_lease() {
+    let settings = Settings {
+        max_workers: NonZeroU32::MIN,
+        ..elastic()
+    };
+    let mut sim = stepping_alone(settings);
+    go_on(&mut sim, &[Activity::Training], UNWAITED + 100);
+    assert!(told_to_leave(&sim, 0));
+    // Its session has heard it, and goes on to say what its device does.
+    sim.workers[0].seat = None;
+    sim.workers[0].inbox.clear();
+    let lease = sim.settings.lease_ms;
+    let begun = sim.now;
+    while generation(&sim) == 1 {
+        assert!(sim.now <= begun + 2 * lease, "it is waited for");
+        sim.now += 100;
+        let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
+        sim.beat(0, Activity::Training, UNWAITED + sim.now - begun, cursor);
+        sim.heartbeat(1);
+        keep_lease(&mut sim, 1);
+        sim.advance(0);
+    }
+    assert_eq!(members(&sim), ["b"]);
 }
 
 #[test]

@@ -46,6 +46,11 @@ impl Sim {
             }
         }
         if let Some(leading) = &mut self.coordinators[index].leading {
+            let opened = events.iter().filter_map(|event| match event {
+                Event::SessionOpened { session, .. } => Some(session.0),
+                _ => None,
+            });
+            leading.opened = opened.collect();
             let effects = leading.machine.apply_all(now, events);
             self.carry_out(index, effects);
         }
@@ -119,6 +124,11 @@ impl Sim {
         if !kept {
             return self.step_down(index, "the store refused its write");
         }
+        // Durable, and said by whoever leads after: a leader may have slept meanwhile,
+        // and the gate lets nothing of it out.
+        if !self.still_leads(index) {
+            return;
+        }
         self.do_effects(index, others);
         if let Some(leading) = &self.coordinators[index].leading
             && leading.committing.is_none()
@@ -130,6 +140,15 @@ impl Sim {
 
     fn do_effects(&mut self, index: usize, effects: Vec<Effect>) {
         self.check_members_told(index, &effects);
+        let leading = self.coordinators[index].leading.as_mut();
+        for id in leading
+            .map(|leading| std::mem::take(&mut leading.opened))
+            .unwrap_or_default()
+        {
+            if let Some(connection) = self.connections.get_mut(&id) {
+                connection.is_known = true;
+            }
+        }
         for effect in effects {
             match effect {
                 Effect::Persist(_) => {}

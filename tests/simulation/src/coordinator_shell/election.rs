@@ -96,6 +96,7 @@ impl Sim {
             valid_until: valid_until(alone, clock, ttl),
             waiting: VecDeque::new(),
             committing: None,
+            opened: Vec::new(),
             calls: BTreeMap::new(),
         });
         self.coordinator_after(TICK_MS, index, life, CoordinatorAct::Tick);

@@ -71,7 +71,7 @@ impl Sim {
                 let connection = process.connection.and_then(|id| {
                     let connection = self.connections.get(&id)?;
                     let here = (connection.coordinator, connection.coordinator_life) == leader;
-                    let hears = connection.session.is_some() && !connection.is_broken;
+                    let hears = connection.is_known && !connection.is_broken;
                     (here && hears).then_some(id)
                 });
                 if let Some(id) = connection

@@ -37,6 +37,8 @@ pub(crate) struct Leading {
     valid_until: u64,
     waiting: VecDeque<Told>,
     committing: Option<(u64, Vec<Effect>)>,
+    /// Connections whose sessions the batch under way has opened.
+    opened: Vec<u64>,
     calls: BTreeMap<RequestId, (Caller, Call)>,
 }
 

@@ -34,7 +34,7 @@ impl Rules {
         Some(kept.record.members.clone())
     }
 
-    fn newest(&self) -> u64 {
+    pub(crate) fn newest(&self) -> u64 {
         self.generations.keys().next_back().copied().unwrap_or(0)
     }
 

@@ -56,21 +56,29 @@ impl Sim {
                 if process.connection.is_none() {
                     return self.stage(index, Stage::Restoring, 20..120);
                 }
-                let Some(files) = self.checkpoints.get(&id) else {
-                    return self.broken(Rule::DurableFirst, || {
-                        format!("checkpoint {id} is gone, and a generation begins with it")
-                    });
+                let sound = match self.checkpoints.get(&id) {
+                    Some(files) if files.is_damaged => Err("a file has not its hash"),
+                    Some(files) => Ok(files.weights.clone()),
+                    // It slept, and the others are in another by now.
+                    None if generation < self.rules.newest() => Err("there is no such checkpoint"),
+                    None => {
+                        return self.broken(Rule::DurableFirst, || {
+                            format!("checkpoint {id} is gone, and a generation begins with it")
+                        });
+                    }
                 };
-                if files.is_damaged {
-                    let body = Body::CheckpointDamaged(v1::CheckpointDamaged {
-                        checkpoint_id: id.0,
-                        reason: "a file has not its hash".to_owned(),
-                    });
-                    self.tell(index, Input::Say { generation, body });
-                    self.leave(index, generation, "the checkpoint cannot be restored");
-                    return self.obey(index);
+                match sound {
+                    Ok(weights) => process.weights = Some(weights),
+                    Err(reason) => {
+                        let body = Body::CheckpointDamaged(v1::CheckpointDamaged {
+                            checkpoint_id: id.0,
+                            reason: reason.to_owned(),
+                        });
+                        self.tell(index, Input::Say { generation, body });
+                        self.leave(index, generation, "the checkpoint cannot be restored");
+                        return self.obey(index);
+                    }
                 }
-                process.weights = Some(files.weights.clone());
                 self.claim(index, generation, base);
             }
             Some(v1::form::Origin::Initial(_)) | None => {

@@ -12,6 +12,10 @@ use crate::event::Call;
 use crate::rule::Rule;
 use crate::sim::Sim;
 
+/// A page is read at the third attempt, if it can be: with every failure the pause
+/// before the next is twice as long, and progress is promised within a time.
+const PASSING_FAILURES: u32 = 2;
+
 impl Sim {
     pub(super) fn begin_book(&mut self, index: usize, base: Cursor) {
         let mut table = PageTable::new(self.order.clone(), self.config.global_batch, base);
@@ -43,7 +47,10 @@ impl Sim {
 
     pub(super) fn packed(&mut self, index: usize, slot: Slot, page: PageId) {
         let permanent = is_unreadable(page);
-        if permanent || self.dice.chance(3) {
+        let failures = self.passing_failures.entry(page).or_default();
+        let passing = self.dice.chance(3) && *failures < PASSING_FAILURES;
+        *failures += u32::from(passing);
+        if permanent || passing {
             let body = Body::PageFailed(v1::PageFailed {
                 slot: Some(slot.into()),
                 reason: "it cannot be read".to_owned(),
