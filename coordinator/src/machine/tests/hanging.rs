@@ -102,7 +102,8 @@ fn who_hangs_after_it_was_told_to_leave_keeps_nobody_waiting_for_longer_than_a_l
         ..elastic()
     };
     let mut sim = stepping_alone(settings);
-    go_on(&mut sim, &[Activity::Training], UNWAITED + 100);
+    let both = [Activity::Training, Activity::Ready];
+    go_on(&mut sim, &both, UNWAITED + 100);
     assert!(told_to_leave(&sim, 0));
     // Its session has heard it, and goes on to say what its device does.
     sim.workers[0].seat = None;
@@ -110,7 +111,8 @@ fn who_hangs_after_it_was_told_to_leave_keeps_nobody_waiting_for_longer_than_a_l
     let lease = sim.settings.lease_ms;
     let begun = sim.now;
     while generation(&sim) == 1 {
-        assert!(sim.now <= begun + 2 * lease, "it is waited for");
+        let waits = sim.machine.status().detail;
+        assert!(sim.now <= begun + 2 * lease, "{waits}");
         sim.now += 100;
         let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
         sim.beat(0, Activity::Training, UNWAITED + sim.now - begun, cursor);
