@@ -15,6 +15,7 @@ use tokio::time::MissedTickBehavior;
 use tonic::Status as RpcStatus;
 
 use crate::checkpoints::CheckpointFolder;
+use crate::clock::Clock;
 use crate::events::{Appended, Description, EventBounds, EventLog, Notice, describe};
 use crate::machine::{
     Answer, Effect, Event, Machine, Message, Millis, Outcome, Refusal, RequestId, SessionId,
@@ -28,7 +29,7 @@ use crate::store::{RunStore, StoreError};
 /// Events that wait while a batch becomes durable.
 const EVENTS_AHEAD: usize = 4096;
 /// How often the machine is told that time has passed.
-const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICK: Duration = Duration::from_millis(100);
 /// Ticks between two looks for checkpoints that can be removed.
 const TICKS_PER_SWEEP: u64 = 50;
 
@@ -156,6 +157,8 @@ pub(crate) struct Driver {
     /// Epochs of the run, if it ends.
     epochs: Option<u64>,
     started: Instant,
+    /// By which the machine counts.
+    clock: Clock,
     inputs: mpsc::Receiver<Input>,
     /// The way by which work in the background tells its result; it keeps
     /// nothing alive.
@@ -170,10 +173,11 @@ pub(crate) struct Driver {
 }
 
 impl Driver {
-    /// A driver for a machine that has just started, at time 0, in the run of
-    /// `config`. `notices` are told before anything that the machine tells.
+    /// A driver for a machine that has just started, as `clock`, at time 0, in the
+    /// run of `config`. `notices` are told before anything that the machine tells.
     pub(crate) fn new(
         (machine, first_effects): (Machine, Vec<Effect>),
+        clock: Clock,
         store: RunStore,
         checkpoints: CheckpointFolder,
         config: &RunConfig,
@@ -193,6 +197,7 @@ impl Driver {
             event_log,
             epochs: config.num_epochs,
             started: Instant::now(),
+            clock,
             inputs: received,
             own_inputs: inputs.downgrade(),
             watchers: watcher_counts,
@@ -288,7 +293,7 @@ impl Driver {
     fn apply(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
         let elapsed = self.started.elapsed().as_millis();
         let now = Millis::try_from(elapsed).unwrap_or(Millis::MAX);
-        self.machine.apply_all(now, events)
+        self.machine.apply_all(self.clock.look(now), events)
     }
 
     /// Carries out effects in order, except that all records and events are

@@ -12,7 +12,8 @@ use tonic::service::Routes;
 use crate::args::LeadArgs;
 use crate::audit::order_of;
 use crate::checkpoints::CheckpointFolder;
-use crate::driver::{Driver, Handle};
+use crate::clock::Clock;
+use crate::driver::{Driver, Handle, TICK};
 use crate::events::EventLog;
 use crate::machine::{Event, Machine, Outcome, Settings, Status, Straggling};
 use crate::mirror::{Elsewhere, Lacking, recover};
@@ -71,6 +72,7 @@ impl Lead {
         };
         let (driver, handle) = Driver::new(
             started,
+            clock(args.times.heartbeat_ms),
             store.clone(),
             checkpoints.clone(),
             &config,
@@ -151,6 +153,14 @@ impl Drop for Lead {
         self.driver.abort();
         self.recovering.abort();
     }
+}
+
+/// A coordinator that stood still missed a heartbeat of each worker, as far as it can
+/// tell, and no more.
+fn clock(heartbeat_ms: u64) -> Clock {
+    // It looks at every tick; what a batch takes beside that always counts.
+    let tick_ms = TICK.as_millis() as u64;
+    Clock::new(0, heartbeat_ms.max(2 * tick_ms))
 }
 
 fn settings(args: &LeadArgs, config: &run::RunConfig) -> Result<Settings, Refused> {

@@ -27,6 +27,7 @@ pub mod args;
 pub mod audit;
 pub mod backup;
 pub mod checkpoints;
+pub mod clock;
 pub mod commands;
 mod crash;
 mod dataset;

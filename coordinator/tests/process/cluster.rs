@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use client::{Address, Addresses, ConnectOptions, Connection};
 use local_cluster::EtcdServer;
@@ -12,11 +12,16 @@ use serde_json::Value;
 
 use crate::bench::{Bench, until, with};
 
+/// How long a leader may be silent, where nothing else is said: so long that a
+/// machine that stands still for some seconds deposes nobody.
+pub(crate) const LEADER_LEASE: Duration = Duration::from_secs(10);
+
 /// Coordinators that share an etcd.
 pub(crate) struct Coordinators {
     pub(crate) bench: Bench,
     pub(crate) etcd: EtcdServer,
     pub(crate) nodes: Vec<Node>,
+    leader_lease: Duration,
 }
 
 /// One of them.
@@ -30,12 +35,18 @@ pub(crate) struct Node {
 impl Coordinators {
     /// One coordinator for each state directory; the first one leads.
     pub(crate) async fn start(state_dirs: &[&str]) -> Coordinators {
+        Coordinators::start_with(state_dirs, LEADER_LEASE).await
+    }
+
+    /// The same with another lease of the leader's.
+    pub(crate) async fn start_with(state_dirs: &[&str], leader_lease: Duration) -> Coordinators {
         let bench = Bench::new();
         let etcd = EtcdServer::start(bench.folder.path()).unwrap();
         let mut coordinators = Coordinators {
             bench,
             etcd,
             nodes: Vec::new(),
+            leader_lease,
         };
         for state_dir in state_dirs {
             coordinators.add(state_dir).await;
@@ -45,12 +56,13 @@ impl Coordinators {
 
     fn flags(&self) -> Vec<String> {
         let flags = with(self.bench.flags(1), "--num_epochs", "9");
-        let flags = with(flags, "--lease-ms", "10000");
-        with(
-            flags,
-            "--store",
-            &format!("etcd://{}", self.etcd.endpoint()),
-        )
+        let lease = self.leader_lease.as_millis().to_string();
+        let flags = with(flags, "--leader-lease-ms", &lease);
+        with(flags, "--store", &self.store())
+    }
+
+    fn store(&self) -> String {
+        format!("etcd://{}", self.etcd.endpoint())
     }
 
     /// Starts one more, and waits until it is what it is going to be.
@@ -148,16 +160,38 @@ impl Coordinators {
         Connection::direct(&self.nodes[index].address, &ConnectOptions::default()).unwrap()
     }
 
+    /// Has one hear that another stands by, as that one says itself every second.
+    pub(crate) async fn present(&self, standby: usize, to: usize) {
+        let request = v1::DescribeRequest {
+            standby: self.nodes[standby].address.to_string(),
+        };
+        let described = self.direct(to).coordinators().describe(request).await;
+        assert!(described.unwrap().into_inner().leads, "{}", self.logs());
+    }
+
     /// What a subcommand prints as JSON; `None` if it fails.
     pub(crate) fn ask(&self, arguments: &[&str], of: &str) -> Option<Value> {
+        let (answer, is_good) = self.answer(arguments, of)?;
+        is_good.then_some(answer)
+    }
+
+    /// What a subcommand prints as JSON, and whether it succeeds; `None` if it gets
+    /// no answer.
+    pub(crate) fn answer(&self, arguments: &[&str], of: &str) -> Option<(Value, bool)> {
         let output = Command::new(env!("CARGO_BIN_EXE_coordinator"))
             .args(arguments)
             .args(["--json", "--coordinator", of])
             .output()
             .unwrap();
-        serde_json::from_slice(&output.stdout)
-            .ok()
-            .filter(|_| output.status.success())
+        let answer = serde_json::from_slice(&output.stdout).ok()?;
+        Some((answer, output.status.success()))
+    }
+
+    /// The steps as they are stored, whoever leads.
+    pub(crate) fn stored_steps(&self) -> Vec<Value> {
+        let store = self.store();
+        let said = self.bench.say(&["steps", "--json", "--store", &store]);
+        serde_json::from_str(&said).unwrap()
     }
 
     fn status(&self, index: usize) -> Option<Value> {
@@ -182,7 +216,7 @@ impl Coordinators {
 
     /// Waits until the leader has so many steps, and says how many it has.
     pub(crate) async fn reach(&self, connection: &Connection, steps: u64) -> u64 {
-        let deadline = Instant::now() + std::time::Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let has = self.steps(connection).await;
             if let Some(has) = has.filter(|has| *has >= steps) {
@@ -193,7 +227,7 @@ impl Coordinators {
                 "waited in vain for step {steps}, at {has:?}\n{}",
                 self.logs()
             );
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
 

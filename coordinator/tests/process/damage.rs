@@ -7,7 +7,7 @@ use client::Download;
 use ledger::Slot;
 use proto::v1;
 
-use crate::bench::{Bench, Running, until, with};
+use crate::bench::{Bench, Running, until, until_told, with};
 use crate::worker::{FakeWorker, Quirks, join_request};
 
 async fn trained(bench: &Bench, flags: &[String]) -> Running {
@@ -32,7 +32,12 @@ async fn a_file_cut_short_is_noticed_by_whoever_reads_it_and_the_checkpoint_is_d
     let mut flags = bench.flags(1);
     flags.push("--keep-serving".to_owned());
     let running = trained(&bench, &flags).await;
-    let latest = status(&running).await.latest_checkpoint.unwrap();
+    // Workers hear of the run's end a moment before it is shown.
+    let latest = until_told("the run's last checkpoint", async || {
+        let shown = status(&running).await;
+        (shown.state == "complete").then(|| shown.latest_checkpoint.unwrap())
+    })
+    .await;
     let folder = bench.state_dir().join("checkpoints");
     let file = folder
         .join(&latest.checkpoint_id)
@@ -46,13 +51,11 @@ async fn a_file_cut_short_is_noticed_by_whoever_reads_it_and_the_checkpoint_is_d
         .await
         .unwrap_err();
     assert!(error.is_damage(), "{error}");
-    let before = loop {
+    let before = until_told("the checkpoint to be dropped", async || {
         let now = status(&running).await.latest_checkpoint.unwrap();
-        if now.checkpoint_id != latest.checkpoint_id {
-            break now;
-        }
-        tokio::task::yield_now().await;
-    };
+        (now.checkpoint_id != latest.checkpoint_id).then_some(now)
+    })
+    .await;
     assert!(before.cursor.unwrap().step < latest.cursor.unwrap().step);
     until("the log to tell", || {
         bench.log().contains("is damaged and dropped").then_some(())

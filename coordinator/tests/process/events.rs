@@ -9,8 +9,8 @@ use proto::v1;
 use proto::v1::events_request::Begin;
 use serde_json::Value;
 
-use crate::bench::{Bench, Running, until, with};
-use crate::worker::{End, FakeWorker, Quirks};
+use crate::bench::{Bench, Running, until, until_told, with};
+use crate::worker::{End, FakeWorker, Quirks, join_request};
 
 async fn train(running: &Running, quirks: Quirks) -> End {
     let worker = FakeWorker::join(&running.connection, "a", quirks).await;
@@ -66,13 +66,16 @@ impl Follower {
         Follower { child, lines }
     }
 
-    async fn shows(&self, kind: &str) {
+    /// How many events of a kind it has shown.
+    fn shown(&self, kind: &str) -> usize {
+        let lines = self.lines.lock().unwrap();
+        lines.iter().filter(|event| event["kind"] == kind).count()
+    }
+
+    /// Waits until it has shown so many events of a kind.
+    async fn shows(&self, kind: &str, times: usize) {
         until(&format!("the follower to show {kind}"), || {
-            let lines = self.lines.lock().unwrap();
-            lines
-                .iter()
-                .any(|event| event["kind"] == kind)
-                .then_some(())
+            (self.shown(kind) >= times).then_some(())
         })
         .await;
     }
@@ -110,21 +113,24 @@ async fn a_run_tells_its_story_in_order() {
         (1..=events.len() as u64).collect::<Vec<_>>()
     );
     let kinds = kinds(&events);
-    let story = [
-        "coordinator-started",
-        "worker-joined",
-        "generation-formed",
-        "generation-running",
-        "step",
-        "epoch-trained",
-        "evaluated",
-        "checkpoint-kept",
-        "run-complete",
-        "coordinator-stopped",
-    ];
-    let first_seen = story.map(|kind| kinds.iter().position(|seen| *seen == kind));
-    assert!(first_seen.iter().all(Option::is_some), "{kinds:?}");
-    assert!(first_seen.is_sorted(), "{kinds:?}");
+    // The evaluation is told in the session, and the checkpoint comes by a call of its
+    // own: either may be heard of first.
+    for epochs_end in ["evaluated", "checkpoint-kept"] {
+        let story = [
+            "coordinator-started",
+            "worker-joined",
+            "generation-formed",
+            "generation-running",
+            "step",
+            "epoch-trained",
+            epochs_end,
+            "run-complete",
+            "coordinator-stopped",
+        ];
+        let first_seen = story.map(|kind| kinds.iter().position(|seen| *seen == kind));
+        assert!(first_seen.iter().all(Option::is_some), "{kinds:?}");
+        assert!(first_seen.is_sorted(), "{kinds:?}");
+    }
     assert_eq!(events[0]["new_run"], true);
     assert_eq!(events.last().unwrap()["outcome"], "complete");
 
@@ -164,7 +170,10 @@ async fn readers_choose_what_they_see() {
     );
     assert_eq!(kept.len(), 4, "two epochs");
     let newest = stored(&bench, &["--kind", "checkpoint-kept", "--last", "1"]);
-    assert_eq!(newest[0]["checkpoint"], kept[3]["checkpoint"]);
+    let last_kept = kept
+        .iter()
+        .rfind(|event| event["kind"] == "checkpoint-kept");
+    assert_eq!(newest[0]["checkpoint"], last_kept.unwrap()["checkpoint"]);
 
     let lines = bench.say(&["events", "--state-dir", "state", "--last", "1"]);
     let (time, text) = lines.trim_end().split_once("  ").unwrap();
@@ -185,21 +194,33 @@ async fn a_follower_misses_nothing_and_sees_nothing_twice_over_a_killed_coordina
     let everything = Follower::start(&bench, &address, &[]);
     let from_now_on = Follower::start(&bench, &address, &["--last", "0"]);
     let starts = Follower::start(&bench, &address, &["--kind", "coordinator-started"]);
-    everything.shows("coordinator-started").await;
-    starts.shows("coordinator-started").await;
+    everything.shows("coordinator-started", 1).await;
+    starts.shows("coordinator-started", 1).await;
+    // It shows nothing of what was before: that it follows is seen when something
+    // happens.
+    until_told("the one who follows from now on", async || {
+        let joined = running.connection.cluster().join(join_request("a")).await;
+        joined.unwrap();
+        (from_now_on.shown("worker-joined") > 0).then_some(())
+    })
+    .await;
     let quirks = Quirks {
         stop_after: Some(2),
         ..Quirks::default()
     };
     assert_eq!(train(&running, quirks).await, End::Silent);
-    everything.shows("step").await;
-    from_now_on.shows("step").await;
+    everything.shows("step", 1).await;
+    from_now_on.shows("step", 1).await;
     running.kill();
 
     // On the same port, as a supervisor would start it.
     let running = bench
         .start(&with(bench.flags(1), "--listen", &address))
         .await;
+    // Who is not back before the run is complete may find nobody any more.
+    everything.shows("coordinator-started", 2).await;
+    from_now_on.shows("coordinator-started", 1).await;
+    starts.shows("coordinator-started", 2).await;
     train(&running, Quirks::default()).await;
     let (seen, seen_late, starts) = (
         everything.ended().await,
@@ -257,6 +278,10 @@ async fn a_reader_that_does_not_read_holds_nobody_up() {
         let answers = running.connection.operator().events(request.clone()).await;
         unread.push(answers.unwrap().into_inner());
     }
+    // As long as somebody watches checkpoints, the coordinator stays to be asked.
+    let watch = v1::WatchRequest::default();
+    let watching = running.connection.checkpoints().watch(watch).await;
+    let watching = watching.unwrap();
     let before = newest_sequence(&running.connection).await;
     assert_eq!(
         train(&running, Quirks::default()).await,
@@ -277,6 +302,7 @@ async fn a_reader_that_does_not_read_holds_nobody_up() {
         }
         assert!(next > before + 10);
     }
+    drop(watching);
     assert!(running.ended().await.success());
 }
 

@@ -131,8 +131,10 @@ async fn one_signal_ends_an_elected_coordinator_that_has_no_run_yet() {
     let code = silent.code(&bench, &flags, Signal::TERM).await;
     assert_eq!(code, Some(0));
 
-    // Nothing is in the way of whoever comes next.
-    let running = bench.start(&with(bench.flags(1), "--store", &store)).await;
+    // Nothing is in the way of whoever comes next, and leads to the end.
+    let flags = with(bench.flags(1), "--store", &store);
+    let flags = with(flags, "--leader-lease-ms", "30000");
+    let running = bench.start(&flags).await;
     let worker = FakeWorker::join(&running.connection, "a", Quirks::default()).await;
     let complete = End::Stopped(v1::stop::Reason::Complete);
     assert_eq!(worker.work().await, complete);

@@ -1,9 +1,7 @@
 //! Whole runs with a real coordinator and scripted workers.
 
-use std::time::Duration;
-
-use crate::bench::{Bench, Running, write_model};
-use crate::worker::{End, FakeWorker, Quirks, join_request};
+use crate::bench::{Bench, Running, until_told, write_model};
+use crate::worker::{End, FakeWorker, Leash, Quirks, join_request};
 use client::{Download, RetryPolicy, Watch};
 use proto::v1;
 use serde_json::Value;
@@ -73,18 +71,17 @@ async fn a_newcomer_is_told_which_pages_come_next_and_gets_them() {
     };
     assert_eq!(ask().await, [], "nobody trains yet");
 
-    // It steps for longer than the rest of this takes.
+    // It trains for as long as the rest of this takes.
     let quirks = Quirks {
-        pace: Some(Duration::from_secs(2)),
+        leash: Some(Leash::of(1)),
         ..Quirks::default()
     };
     let training = worker(&running, "a", quirks).await;
-    let mut rows = ask().await;
-    while rows.is_empty() {
+    let rows = until_told("rows of coming pages", async || {
         assert!(!training.is_finished(), "{}", bench.log());
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        rows = ask().await;
-    }
+        Some(ask().await).filter(|rows| !rows.is_empty())
+    })
+    .await;
     for row in rows {
         let request = v1::GetPageRequest {
             context: context.clone(),
@@ -135,9 +132,11 @@ async fn a_watcher_gets_the_best_checkpoint_before_the_coordinator_goes() {
     let context = v1::Context::default();
     let policy = RetryPolicy::BRIEF;
     let mut watch = Watch::new(running.connection.clone(), context, "test", policy);
+    // From before the run's end: after it the coordinator waits for those who watch,
+    // and only for a second for one who has yet to come.
+    let mut best = watch.next().await.unwrap().unwrap().best;
     let a = worker(&running, "a", Quirks::default()).await;
     a.await.unwrap();
-    let mut best = None;
     while let Some(state) = watch.next().await.unwrap() {
         best = state.best.or(best);
         if state.run_complete {
@@ -203,8 +202,8 @@ async fn a_killed_coordinator_continues_from_its_latest_checkpoint() {
     );
 }
 
-/// How many steps the first epoch of the bench's run has.
-fn first_epoch_steps(bench: &Bench) -> (u64, u64) {
+/// How many steps the first two epochs of the bench's run have.
+pub(crate) fn first_epoch_steps(bench: &Bench) -> (u64, u64) {
     let config = ledger::OrderConfig {
         seed: 0,
         total_pages: 30,
@@ -237,8 +236,10 @@ async fn a_complete_run_stays_complete_and_more_epochs_continue_it() {
     assert!(running.ended().await.success());
     let (before, _) = bench.ask(&["steps", "--json"]);
 
-    let again = bench.start(&bench.flags(1)).await;
-    assert!(again.ended().await.success(), "there is nothing left to do");
+    // There is nothing left to do.
+    let again = bench.run_to_end(&bench.flags(1));
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success(), "{said}");
 
     let running = bench
         .start(&crate::bench::with(bench.flags(1), "--num_epochs", "3"))
@@ -288,7 +289,9 @@ async fn loaded_weights_become_checkpoint_zero() {
     assert!(running.ended().await.success());
     assert!(bench.log().contains("loaded weights"), "{}", bench.log());
     // The same weights again contradict nothing.
-    assert!(bench.start(&flags).await.ended().await.success());
+    let again = bench.run_to_end(&flags);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(again.status.success(), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::io::Cursor as Bytes;
 use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use client::{CheckpointUpload, Connection, RetryPolicy, UploadFile, upload_checkpoint};
@@ -24,8 +26,41 @@ use tonic::{Status, Streaming};
 
 use crate::bench::{SL, tiny_model, write_model};
 
+/// How long a worker tries to join: a coordinator that has just been started may
+/// take a while to lead.
+const JOINING: RetryPolicy = RetryPolicy {
+    give_up_after: Some(Duration::from_secs(60)),
+    ..RetryPolicy::BRIEF
+};
+
+/// How many steps of the run a worker may take. A test that lengthens it only when
+/// it is ready for more has a run that does not end meanwhile, however long the test
+/// takes.
+#[derive(Clone, Debug)]
+pub(crate) struct Leash(Arc<AtomicU64>);
+
+impl Leash {
+    pub(crate) fn of(steps: u64) -> Leash {
+        Leash(Arc::new(AtomicU64::new(steps)))
+    }
+
+    /// Lets the worker take so many steps in all.
+    pub(crate) fn lengthen(&self, steps: u64) {
+        self.0.store(steps, Ordering::Release);
+    }
+
+    /// Lets the worker go on to the run's end.
+    pub(crate) fn let_go(&self) {
+        self.lengthen(u64::MAX);
+    }
+
+    fn holds_back(&self, step: u64) -> bool {
+        step >= self.0.load(Ordering::Acquire)
+    }
+}
+
 /// What a test wants a worker to do differently.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Quirks {
     /// The step in which it claims to have fed something else.
     pub(crate) wrong_digest_at: Option<u64>,
@@ -33,6 +68,8 @@ pub(crate) struct Quirks {
     pub(crate) stop_after: Option<u64>,
     /// How long each step takes; without it, none.
     pub(crate) pace: Option<Duration>,
+    /// How far it may go; without it, to the end.
+    pub(crate) leash: Option<Leash>,
     /// Whether it joins again when the coordinator hangs up.
     pub(crate) stays: bool,
 }
@@ -97,7 +134,7 @@ impl FakeWorker {
             let joined = connection.cluster().join(join_request(name)).await;
             joined.map_err(|status| client::Error::call("Join", status))
         };
-        let joined = connection.retry("joining", &RetryPolicy::BRIEF, join).await;
+        let joined = connection.retry("joining", &JOINING, join).await;
         let joined = joined.unwrap().into_inner();
         let context = joined.context.unwrap();
         let config = RunConfig::from_json(&joined.run_config).unwrap();
@@ -345,6 +382,10 @@ impl FakeWorker {
             let Planned::Step(step) = table.next_step(&cursor).unwrap() else {
                 return None;
             };
+            let leash = self.quirks.leash.as_ref();
+            if leash.is_some_and(|leash| leash.holds_back(step.number)) {
+                return None;
+            }
             self.take(&step, &table).await;
             if self.quirks.stop_after == Some(step.number) {
                 return Some(End::Silent);

@@ -24,12 +24,14 @@ fn trained() -> (f64, PathBuf, TestCluster) {
     (first, model, cluster)
 }
 
-/// The first step's loss of a run of two workers with these flags.
+/// The first step's loss of a run of two workers with these flags. It takes both:
+/// one that went on alone would round its sums otherwise.
 fn first_loss(model_flag: String) -> f64 {
     let mut cluster = TestCluster::new();
     let run = Run {
         epochs: 1,
         model: model_flag,
+        more: vec!["--min-workers=2".to_owned()],
         ..Run::of(&cluster.text()).with_workers(2)
     };
     cluster.start(&run);

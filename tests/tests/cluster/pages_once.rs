@@ -11,6 +11,11 @@ fn a_cluster_asks_the_dataset_server_once_for_each_page() {
         "--dataset-endpoint".to_owned(),
         server.endpoint().to_owned(),
     ];
+    // The pages of a worker that is left behind are another's, who asks again.
+    run.more = vec![
+        "--heartbeat-ms=5000".to_owned(),
+        "--lease-ms=60000".to_owned(),
+    ];
     cluster.start_coordinator(&run.flags()).unwrap();
     for number in 1..=run.workers {
         cluster.start_one_worker(number, &["--dataset-endpoint", server.endpoint()]);

@@ -2,30 +2,22 @@
 //! been.
 
 use cluster_tests::{LIMIT, Run, TestCluster};
-use local_cluster::{Error, Process, Signal, Step, wait_until};
+use local_cluster::{Error, Process, Signal, wait_until};
+
+use crate::chaos::{STEPS, assert_undisturbed, run};
 
 /// The exit code by which a worker asks to be started again.
 const RESTART: i32 = 75;
 
-fn run(cluster: &TestCluster) -> Run {
-    Run {
-        epochs: 3,
-        ..Run::of(&cluster.text()).with_workers(2)
-    }
-}
-
 #[test]
 fn a_killed_worker_costs_no_sequence_and_changes_no_loss() {
-    let undisturbed = {
-        let mut cluster = TestCluster::new();
-        let run = run(&cluster);
-        cluster.start(&run);
-        cluster.complete();
-        cluster.audited_steps()
-    };
-
     let mut cluster = TestCluster::new();
-    let run = run(&cluster);
+    // Without an end, so that neither of them is killed too late.
+    let run = Run {
+        // Nobody has to be left behind soon: who is killed is missed at once.
+        more: Vec::new(),
+        ..run(&cluster, 2)
+    };
     cluster.start(&run);
     for number in [2, 1] {
         let before = cluster.wait_for_steps(3).len();
@@ -38,20 +30,14 @@ fn a_killed_worker_costs_no_sequence_and_changes_no_loss() {
         cluster.start_one_worker(number, &[]);
         cluster.wait_for_steps(before + 1);
     }
-    cluster.complete();
+    cluster.wait_for_steps(STEPS);
+    cluster.stop(LIMIT).unwrap();
 
     let disturbed = cluster.audited_steps();
     cluster.assert_nothing_is_left();
     let generations = disturbed.last().unwrap().generation;
     assert!(generations >= 3, "{generations} generations for two deaths");
-    assert_eq!(disturbed.len(), undisturbed.len());
-    for (step, (with, without)) in disturbed.iter().zip(&undisturbed).enumerate() {
-        let (with, without) = (Step::loss(with), Step::loss(without));
-        assert!(
-            (with - without).abs() <= 1e-4 * without,
-            "step {step}: {with} with deaths, {without} without"
-        );
-    }
+    assert_undisturbed(&disturbed);
 }
 
 #[test]
@@ -59,9 +45,9 @@ fn a_worker_whose_name_another_took_meanwhile_asks_to_be_started_again() {
     let mut cluster = TestCluster::new();
     let run = Run {
         epochs: -1,
-        more: ["--heartbeat-ms=400", "--lease-ms=2000"]
-            .map(str::to_owned)
-            .to_vec(),
+        // Who stops is left behind after three of them; a busy machine keeps nobody
+        // waiting for so long.
+        more: vec!["--heartbeat-ms=2000".to_owned()],
         ..Run::of(&cluster.text()).with_workers(2)
     };
     cluster.start(&run);

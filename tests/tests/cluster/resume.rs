@@ -45,6 +45,11 @@ fn last_checkpoint(cluster: &TestCluster, steps: usize) -> Vec<(String, String)>
     files
 }
 
+/// What keeps whoever is to be killed from completing the run first, however late
+/// the killer looks: workers get stuck in the last epoch. A build without debug
+/// assertions takes no notice.
+const STUCK_LATE: &str = "hang@22";
+
 /// The same for two workers, with checkpoints in the middle of epochs. Sums of
 /// two numbers do not depend on their order. It takes both: one that is left for
 /// the moment between two kills must not go on alone, with sums of its own.
@@ -95,6 +100,7 @@ fn a_cluster_that_was_stopped_goes_on_bit_for_bit() {
 fn a_cluster_that_was_killed_goes_on_from_its_latest_checkpoint() {
     let mut cluster = TestCluster::new();
     let run = run(&cluster);
+    cluster.set_variable("PEREGRINE_FAULT", Some(STUCK_LATE));
     cluster.start(&run);
     // Into the second epoch, so that there is a checkpoint and steps after it.
     let first_epoch = cluster
@@ -106,6 +112,7 @@ fn a_cluster_that_was_killed_goes_on_from_its_latest_checkpoint() {
         process.kill();
     }
 
+    cluster.set_variable("PEREGRINE_FAULT", None);
     cluster.start(&run);
     cluster.complete();
     let resumed = outcome(&cluster);
@@ -130,9 +137,14 @@ fn workers_wait_for_a_coordinator_that_was_killed() {
 fn a_cluster_of_two_that_is_killed_within_epochs_goes_on_bit_for_bit() {
     let mut cluster = TestCluster::new();
     let run = run_of_two(&cluster);
+    cluster.set_variable("PEREGRINE_FAULT", Some(STUCK_LATE));
     cluster.start(&run);
     // Within the first epoch, and within the second, which begins after step 9.
-    for checkpoint in ["step-00000003-", "step-00000012-"] {
+    let kills = [
+        ("step-00000003-", Some(STUCK_LATE)),
+        ("step-00000012-", None),
+    ];
+    for (checkpoint, next_life) in kills {
         let running = &mut *cluster;
         wait_until(format!("checkpoint {checkpoint}"), LIMIT, || {
             running.expect_no_failure()?;
@@ -145,6 +157,7 @@ fn a_cluster_of_two_that_is_killed_within_epochs_goes_on_bit_for_bit() {
             process.kill();
         }
         let before = cluster.coordinator().unwrap().log_text().len();
+        cluster.set_variable("PEREGRINE_FAULT", next_life);
         cluster.start(&run);
         // The ledger goes back with the weights.
         cluster.wait_for_log(before, " from checkpoint step-");

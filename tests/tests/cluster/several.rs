@@ -14,14 +14,14 @@ use crate::chaos::{STEPS, assert_undisturbed, run};
 
 /// How long a worker may be silent: longer than it takes until another
 /// coordinator leads, so that its generation need not end.
-const LEASE: &str = "--lease-ms=20000";
-/// Nobody is left behind before three of them have passed, however busy the
-/// machine is.
-const HEARTBEAT: &str = "--heartbeat-ms=1000";
+const LEASE: &str = "--lease-ms=30000";
+/// Nobody is left behind before two and a half of them have passed in silence,
+/// however busy the machine is.
+const HEARTBEAT: &str = "--heartbeat-ms=2000";
 /// The same for a coordinator, by the store's clock.
-const LEADER_LEASE: &str = "--leader-lease-ms=3000";
+const LEADER_LEASE: &str = "--leader-lease-ms=5000";
 /// Longer than a leader's lease, and shorter than a worker's.
-const LONG: Duration = Duration::from_secs(4);
+const LONG: Duration = Duration::from_secs(6);
 
 /// Two coordinators and two workers that have begun to step.
 fn started() -> TestCluster {
@@ -66,7 +66,17 @@ fn ends_well(mut cluster: TestCluster) {
     let numbers = steps.iter().map(|step| step.number);
     assert!(numbers.eq(0..steps.len() as u64), "a step was lost");
     assert_undisturbed(&steps);
-    cluster.assert_nothing_is_left();
+    let mut left = cluster.left_behind();
+    left.retain(|one| !is_for_the_next_life(one));
+    assert_eq!(left, Vec::<String>::new());
+}
+
+/// Whether something that was left is a standby's own, to go on from: a checkpoint
+/// that it was copying when it was stopped stays as far as it had come, and the page
+/// that it was writing when it was killed goes when it leads again.
+fn is_for_the_next_life(left: &str) -> bool {
+    let is_page = left.contains("/packed/") && left.ends_with(".partial");
+    is_page || left.contains("/.partial-copy-step-")
 }
 
 #[test]
@@ -106,6 +116,15 @@ fn leads(cluster: &TestCluster, address: &str) -> bool {
     status.is_ok_and(|status| status["state"] != "standby")
 }
 
+/// Name and address of the coordinator that leads, and the address of the other.
+fn leader_and_other(cluster: &TestCluster) -> (String, String, String) {
+    let leader = wait_until("a coordinator to lead", LIMIT, || Ok(cluster.leader()));
+    let (leader, address) = leader.unwrap();
+    let addresses = cluster.addresses();
+    let other = addresses.split(',').find(|other| *other != address);
+    (leader, address, other.unwrap().to_owned())
+}
+
 /// Waits until the coordinator at `address` leads. Whoever else says so after it
 /// does would be a second leader.
 fn wait_for_leader(cluster: &TestCluster, address: &str, other: &str) {
@@ -127,11 +146,7 @@ fn a_leader_that_is_cut_off_from_the_store_gives_way_and_stands_by_afterwards() 
     let mut under_way = chaos(&mut cluster, &mut look);
     under_way.settle(3).unwrap();
     drop(under_way);
-    let (first, first_address) = cluster.leader().unwrap();
-    let addresses = cluster.addresses();
-    let mut addresses = addresses.split(',');
-    let second_address = addresses.find(|address| *address != first_address);
-    let second_address = second_address.unwrap().to_owned();
+    let (first, first_address, second_address) = leader_and_other(&cluster);
 
     cluster.cut_from_store(&first, Cut::Both).unwrap();
     wait_for_leader(&cluster, &second_address, &first_address);
@@ -156,9 +171,9 @@ fn a_leader_that_is_cut_off_from_the_store_gives_way_and_stands_by_afterwards() 
     steps_follow(&mut cluster);
 
     // It is as good a standby as any.
-    let (second, _) = cluster.leader().unwrap();
-    cluster.coordinator_named(&second).unwrap().kill();
-    wait_for_leader(&cluster, &first_address, &second_address);
-    cluster.start_coordinator_named_again(&second).unwrap();
+    let (leader, killed, other) = leader_and_other(&cluster);
+    cluster.coordinator_named(&leader).unwrap().kill();
+    wait_for_leader(&cluster, &other, &killed);
+    cluster.start_coordinator_named_again(&leader).unwrap();
     ends_well(cluster);
 }

@@ -83,20 +83,25 @@ fn wait_until_gone(pids: &BTreeSet<u32>) {
     .unwrap();
 }
 
-/// The first of so many free ports in a row, below those that the system gives
-/// to whoever asks for any. Each test looks in a range of its own.
-fn free_ports(count: u16, range: u16) -> u16 {
+/// So many free ports in a row, each of them held, below those that the system
+/// gives to whoever asks for any. Each test looks in a range of its own.
+fn held_ports(count: u16, range: u16) -> (u16, Vec<TcpListener>) {
     let from = 12_000 + range * 4_000 + (std::process::id() % 3_000) as u16;
     (from..from + 900)
         .step_by(count.into())
-        .find(|first| {
-            let ports = *first..*first + count;
+        .find_map(|first| {
+            let ports = first..first + count;
             let listeners: Vec<TcpListener> = ports
                 .map_while(|port| TcpListener::bind(("0.0.0.0", port)).ok())
                 .collect();
-            listeners.len() == usize::from(count)
+            (listeners.len() == usize::from(count)).then_some((first, listeners))
         })
         .expect("there are free ports")
+}
+
+/// The first of so many free ports in a row.
+fn free_ports(count: u16, range: u16) -> u16 {
+    held_ports(count, range).0
 }
 
 #[test]
@@ -184,8 +189,10 @@ fn a_store_port_of_any_of_the_workers_that_is_taken_is_refused_by_its_number() {
     }
     let mut cluster = TestCluster::new();
     cluster.set_variable("PEREGRINE_STAND_IN_GPUS", Some("2"));
-    let first = free_ports(2, 2);
-    let _taken = TcpListener::bind(("0.0.0.0", first + 1)).unwrap();
+    let (first, mut held) = held_ports(2, 2);
+    // The second one stays held: a port that was let go cannot always be had again
+    // at once, for a program that another test starts may have a copy of it.
+    drop(held.remove(0));
     let store_port = format!("--store-port={first}");
     let flags = [
         "--coordinator=127.0.0.1:1",

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use cluster_tests::{LIMIT, Run, TestCluster};
-use local_cluster::wait_until;
+use local_cluster::Error;
 
 /// What is in the folder of checkpoints at the moment of death: in their
 /// place, and on their way.
@@ -96,12 +96,20 @@ fn an_upload_is_torn_again_and_again() {
     let (mut cluster, run, ..) = dies_at("during-upload:3");
     for point in ["before-placing", "during-upload", "after-placing"] {
         cluster.set_variable("PEREGRINE_CRASH_POINT", Some(point));
-        cluster.restart_coordinator(&run.flags()).unwrap();
-        let coordinator = &mut *cluster;
-        wait_until(format!("the coordinator to die {point}"), LIMIT, || {
-            coordinator.coordinator()?.ended()
-        })
-        .unwrap();
+        let started = cluster.restart_coordinator(&run.flags());
+        let coordinator = cluster.coordinator().unwrap();
+        let status = match started {
+            Ok(()) => coordinator.wait(LIMIT).unwrap(),
+            // It was dead before anyone looked whether it serves.
+            Err(Error::Ended { status, .. }) => status,
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(
+            status.code(),
+            None,
+            "it was killed {point}: {}",
+            coordinator.log_tail()
+        );
         cluster.set_variable("PEREGRINE_CRASH_POINT", None);
     }
     goes_on(cluster, &run, true);

@@ -233,14 +233,17 @@ fn losses(
 fn print(models: Vec<ModelScore>, sequences: Sequences, json: bool) -> Result<(), Failure> {
     let tokens: u64 = sequences.ids.iter().map(|ids| ids.len() as u64 - 1).sum();
     if !json {
-        for model in &models {
-            println!(
-                "loss {:.6} nats per token over {} sequences ({tokens} tokens): {}",
-                model.loss,
-                sequences.ids.len(),
-                model.load_model_dir.display()
-            );
-        }
+        cli::print(|out| {
+            models.iter().try_for_each(|model| {
+                writeln!(
+                    out,
+                    "loss {:.6} nats per token over {} sequences ({tokens} tokens): {}",
+                    model.loss,
+                    sequences.ids.len(),
+                    model.load_model_dir.display()
+                )
+            })
+        })?;
         return Ok(());
     }
     let (pages, page_sequences) = match sequences.pages {
@@ -258,6 +261,7 @@ fn print(models: Vec<ModelScore>, sequences: Sequences, json: bool) -> Result<()
         page_sequences,
         models,
     };
-    println!("{}", serde_json::to_string(&scores)?);
+    let scores = serde_json::to_string(&scores)?;
+    cli::print(|out| writeln!(out, "{scores}"))?;
     Ok(())
 }

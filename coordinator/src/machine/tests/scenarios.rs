@@ -3,6 +3,7 @@
 use ledger::Cursor;
 
 use super::sim::Sim;
+use crate::clock::Clock;
 use crate::machine::{
     Event, FromWorker, Happening, Message, Outcome, RequestId, SessionId, StopReason, World,
 };
@@ -124,6 +125,24 @@ fn a_silent_worker_is_lost_when_its_lease_runs_out() {
     sim.now += lease / 2 + 1;
     sim.event(Event::Tick);
     let lost = |happening: &Happening| matches!(happening, Happening::Lost { worker, reason } if worker.0 == "a" && reason.contains("silent"));
+    assert!(sim.told.iter().any(lost), "{:?}", sim.told);
+}
+
+#[test]
+fn nobody_is_lost_for_what_a_coordinator_missed_by_standing_still() {
+    let mut sim = running();
+    let lease = sim.settings.lease_ms;
+    let lost = |happening: &Happening| matches!(happening, Happening::Lost { .. });
+    let mut clock = Clock::new(sim.now, lease / 10);
+    let woken = sim.now + 10 * lease;
+    sim.now = clock.look(woken);
+    sim.event(Event::Tick);
+    assert!(!sim.told.iter().any(lost), "{:?}", sim.told);
+    // From then on they are silent indeed.
+    for later in 1..=11 {
+        sim.now = clock.look(woken + later * lease / 10);
+        sim.event(Event::Tick);
+    }
     assert!(sim.told.iter().any(lost), "{:?}", sim.told);
 }
 

@@ -145,8 +145,9 @@ mod tests {
         let left = fence.left();
         assert!(left <= length * 65 / 100, "{left:?}");
         // An older one, heard of later, shortens nothing.
-        fence.renew(Moment::now() - length / 3);
-        assert!(fence.left() > length * 60 / 100);
+        fence.renew(Moment::now() - length * 4 / 5);
+        let left = fence.left();
+        assert!(left > length * 30 / 100, "{left:?}");
     }
 
     #[tokio::test]

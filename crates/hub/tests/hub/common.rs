@@ -210,11 +210,11 @@ pub(crate) fn quiet(_: Event) {}
 
 /// Waits for something that no event announces.
 pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         if holds() {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited ten seconds for {what}");
+    panic!("waited a minute for {what}");
 }

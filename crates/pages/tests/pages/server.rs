@@ -18,6 +18,9 @@ use tokio_stream::StreamExt as _;
 pub(crate) const ROWS: u64 = 1015;
 pub(crate) const REVISION: &str = "c735840575b629292b41da8dde11dcd523d4f91c";
 
+/// How long a client waits that is to see what the server does.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 /// What the server does with one request.
 pub(crate) enum Reply {
     /// An answer, whole.
@@ -108,9 +111,9 @@ impl Server {
                 longest_told_wait: Duration::from_millis(40),
             },
             timeouts: Timeouts {
-                connect: Duration::from_secs(30),
-                read: Duration::from_secs(30),
-                total: Duration::from_secs(30),
+                connect: PATIENCE,
+                read: PATIENCE,
+                total: PATIENCE,
             },
         }
     }

@@ -51,6 +51,7 @@ impl Sim {
                 _ => None,
             });
             leading.opened = opened.collect();
+            let now = leading.clock.look(now);
             let effects = leading.machine.apply_all(now, events);
             self.carry_out(index, effects);
         }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use coordinator::clock::Clock;
 use coordinator::machine::Machine;
 use coordinator::store::RunStore;
 
@@ -92,6 +93,7 @@ impl Sim {
         let (machine, effects) = Machine::start(settings, self.order.clone(), history, clock);
         self.coordinators[index].leading = Some(Leading {
             machine,
+            clock: Clock::new(clock, self.config.heartbeat_ms),
             store,
             valid_until: valid_until(alone, clock, ttl),
             waiting: VecDeque::new(),

@@ -8,6 +8,7 @@ mod happenings;
 
 use std::collections::{BTreeMap, VecDeque};
 
+use coordinator::clock::Clock;
 use coordinator::machine::{Effect, Event, Machine, RequestId, SessionId, Verified};
 use coordinator::store::RunStore;
 
@@ -32,6 +33,8 @@ pub(crate) struct CoordinatorNode {
 /// What a process has while it leads.
 pub(crate) struct Leading {
     pub(crate) machine: Machine,
+    /// By which the machine counts.
+    clock: Clock,
     store: RunStore,
     /// By its own clock: it neither serves nor writes beyond that.
     valid_until: u64,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, EnterGuard, Runtime};
 
 /// How long a file being hashed may keep a Hub from ending.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A runtime that may be ended and dropped on another's thread.
 pub(crate) struct Background(Option<Runtime>);

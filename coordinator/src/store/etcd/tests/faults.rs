@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use etcd::wire::RangeRequest;
+use local_cluster::wait_until;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use super::proxy::Proxy;
@@ -184,8 +186,11 @@ async fn commits_go_on_when_a_member_of_three_is_killed_or_paused() {
     let writer = Writer::start(leadership.keyspace());
     for fault in ["killed", "paused"] {
         writer.commits(10).await;
-        let led = members.iter_mut().find(|member| member.leads());
-        let member = led.expect("one of them leads");
+        // Nobody does for the moment that an election takes.
+        let leader = wait_until("a member to lead", LIMIT, || {
+            Ok(members.iter().position(EtcdServer::leads))
+        });
+        let member = &mut members[leader.unwrap()];
         match fault {
             "killed" => member.kill(),
             _ => member.pause().unwrap(),
@@ -215,7 +220,8 @@ async fn without_a_quorum_a_commit_fails_in_words_within_its_bound() {
     let folder = tempfile::tempdir().unwrap();
     let mut members = EtcdServer::start_cluster(folder.path(), 3).unwrap();
     let endpoints: Vec<_> = members.iter().map(EtcdServer::endpoint).collect();
-    let patience = Duration::from_secs(2);
+    // For what comes before the members are killed, too.
+    let patience = Duration::from_secs(8);
     let impatient = EtcdConfig {
         patience,
         ..hasty(&endpoints)
@@ -264,9 +270,19 @@ async fn a_candidate_waits_for_etcd() {
         patience: Duration::from_millis(300),
         ..real.config()
     };
-    let etcd = Etcd::connect(&config).await.unwrap();
+    // So little patience may not be enough every time on a slow machine.
+    let connecting = async {
+        loop {
+            match Etcd::connect(&config).await {
+                Ok(etcd) => return etcd,
+                Err(error) => assert!(error.may_pass(), "{error}"),
+            }
+        }
+    };
+    let etcd = tokio::time::timeout(LIMIT, connecting).await.unwrap();
     real.server.kill();
-    let campaign = tokio::spawn(async move { etcd.campaign("a:1", LONG).await });
+    // A lease that is left behind by an attempt that took too long has to run out.
+    let campaign = tokio::spawn(async move { etcd.campaign("a:1", MEDIUM).await });
     real.server.restart().unwrap();
     let elected = tokio::time::timeout(LIMIT, campaign).await.unwrap();
     elected.unwrap().unwrap();
@@ -274,12 +290,13 @@ async fn a_candidate_waits_for_etcd() {
 
 #[tokio::test]
 async fn an_etcd_that_is_not_there_is_named_in_words() {
-    // A port that was free a moment ago.
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // A port that nobody else gets, and at which nobody listens.
+    let taken = TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let endpoint = taken.local_addr().unwrap().to_string();
-    drop(taken);
     let config = EtcdConfig {
-        patience: Duration::from_millis(100),
+        attempt: Duration::from_secs(1),
+        patience: Duration::from_secs(3),
         ..config(std::slice::from_ref(&endpoint))
     };
     let error = Etcd::connect(&config).await.map(|_| ()).unwrap_err();

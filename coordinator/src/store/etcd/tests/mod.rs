@@ -16,6 +16,9 @@ use super::*;
 
 /// A lease that no test outlives.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
+/// A lease whose end can be waited for, and that a machine which stands still for
+/// some seconds does not end.
+const MEDIUM: Duration = Duration::from_secs(10);
 /// The shortest that etcd grants with the tests' election timeout.
 const SHORT: Duration = Duration::from_secs(2);
 
@@ -49,13 +52,17 @@ impl Real {
     }
 }
 
-/// The configuration of a client.
+/// The configuration of a client. It does not give up before it has been stopped for
+/// longer than [`MEDIUM`], or because the machine stands still for some seconds.
 pub(crate) fn config(endpoints: &[String]) -> EtcdConfig {
     let url = format!("etcd://{}/test", endpoints.join(","));
     let StoreUrl::Etcd(url) = url.parse().unwrap() else {
         panic!("{url} is etcd's");
     };
-    EtcdConfig::new(url)
+    EtcdConfig {
+        patience: Duration::from_secs(60),
+        ..EtcdConfig::new(url)
+    }
 }
 
 fn batch(pairs: &[(&str, &str)]) -> Batch {

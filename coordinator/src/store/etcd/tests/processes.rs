@@ -41,13 +41,13 @@ async fn child() {
     println!("lost: {}", lost.await.unwrap());
 }
 
-fn start_child(real: &Real, folder: &Path, lease: u64) -> Process {
+fn start_child(real: &Real, folder: &Path, lease: Duration) -> Process {
     let mut command = Command::new(env::current_exe().unwrap());
     command
         .args(["--exact", "store::etcd::tests::processes::child"])
         .args(["--ignored", "--nocapture"])
         .env(ENDPOINT, real.server.endpoint())
-        .env(LEASE, lease.to_string());
+        .env(LEASE, lease.as_secs().to_string());
     Process::start("leader", &mut command, folder).unwrap()
 }
 
@@ -97,7 +97,7 @@ async fn a_leader_that_was_stopped_is_deposed_and_writes_nothing_more() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let mut child = start_child(&real, folder.path(), 2);
+    let mut child = start_child(&real, folder.path(), MEDIUM);
     wait_for_commits(&child, 3);
     child.signal(Signal::STOP).unwrap();
     let etcd = real.connect().await;
@@ -130,7 +130,7 @@ async fn a_killed_leader_is_replaced_when_its_lease_has_run_out() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let mut child = start_child(&real, folder.path(), 3);
+    let mut child = start_child(&real, folder.path(), MEDIUM);
     wait_for_commits(&child, 1);
     let etcd = real.connect().await;
     let standing_by = tokio::spawn(async move {
@@ -142,8 +142,9 @@ async fn a_killed_leader_is_replaced_when_its_lease_has_run_out() {
     let (elected, when) = standing_by.await.unwrap();
     elected.unwrap();
     let took = when - killed;
-    // The lease, and half a second in which etcd notices that it has run out.
-    assert!(took < Duration::from_secs(5), "{took:?}");
+    // The lease, half a second in which etcd notices that it has run out, and what a
+    // slow machine takes beside.
+    assert!(took < MEDIUM + Duration::from_secs(30), "{took:?}");
     println!("took over after {took:?}");
 }
 
@@ -156,7 +157,7 @@ async fn a_leader_that_is_killed_leaves_whole_batches() {
     let mut least = 0;
     for round in 1..=4_u64 {
         let folder = tempfile::tempdir().unwrap();
-        let mut child = start_child(&real, folder.path(), 60);
+        let mut child = start_child(&real, folder.path(), LONG);
         // At another place of a batch each time, as far as chance goes.
         wait_for_commits(&child, round);
         let lease = {
@@ -169,9 +170,10 @@ async fn a_leader_that_is_killed_leaves_whole_batches() {
         };
         child.kill();
         least = last_committed(&child).max(least);
-        let seen = value_of_all(&etcd.reader());
-        // Instead of waiting for as long as the lease is.
+        // Instead of waiting for as long as the lease is. What is still on its way to
+        // etcd comes too late from here on.
         etcd.reading.client.revoke(lease).await.unwrap();
+        let seen = value_of_all(&etcd.reader());
         let successor = etcd.campaign("next:1", LONG).await.unwrap();
         assert_eq!(value_of_all(&etcd.reader()), seen);
         let killed_at = last_committed(&child);

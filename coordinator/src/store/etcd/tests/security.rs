@@ -85,7 +85,7 @@ async fn both_sides_of_a_tls_connection_show_certificates() {
             certificates.file("client.pem"),
             certificates.file("client.key"),
         )),
-        patience: Duration::from_secs(10),
+        patience: Duration::from_secs(60),
         ..trusting.clone()
     };
     let etcd = Etcd::connect(&whole).await.unwrap();
@@ -105,9 +105,12 @@ async fn both_sides_of_a_tls_connection_show_certificates() {
         let error = refused.unwrap_err();
         assert!(matches!(error, StoreError::Etcd { .. }), "{error}");
     }
-    let untrusting = Etcd::connect(&with_tls(&server.endpoint()))
-        .await
-        .map(|_| ());
+    // With patience for more than one attempt: the last one's reason is told.
+    let untrusting = EtcdConfig {
+        patience: Duration::from_secs(5),
+        ..with_tls(&server.endpoint())
+    };
+    let untrusting = Etcd::connect(&untrusting).await.map(|_| ());
     let text = untrusting.unwrap_err().to_string();
     assert!(text.contains("certificate"), "{text}");
     let missing = EtcdConfig {
