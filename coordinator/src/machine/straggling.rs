@@ -186,11 +186,15 @@ impl Machine {
         generation.pace.unwaited_ms(policy, unknown)
     }
 
-    /// For how long a member that is alive has waited for the others.
+    /// For how long a member that is alive has waited for the others. One that waited
+    /// at a step which is reported by now has what it waited for, and will say so.
     fn longest_wait(&self, generation: &Generation) -> Option<Millis> {
+        let reported = self.reported_steps();
         let waits = generation.in_it().filter_map(|worker| {
             let member = self.members.get(worker)?;
-            let waits = member.activity == Activity::Reducing && !self.is_silent(member);
+            let waits = member.activity == Activity::Reducing
+                && step(member) >= reported
+                && !self.is_silent(member);
             waits.then(|| self.now.saturating_sub(member.activity_since))
         });
         waits.max()

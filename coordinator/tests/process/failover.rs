@@ -147,7 +147,10 @@ async fn a_leader_that_was_stopped_becomes_a_standby_and_says_nothing() {
         }
     };
     // Or its connection breaks first, which tonic calls unknown.
-    assert!(matches!(cut.code(), Code::Unavailable | Code::Unknown), "{cut}");
+    assert!(
+        matches!(cut.code(), Code::Unavailable | Code::Unknown),
+        "{cut}"
+    );
     all.wait("the old leader to stand by", |all| {
         (all.state(0)? == "standby").then_some(())
     })

@@ -1,7 +1,7 @@
 //! The scheduler: simulated time, and whose turn it is.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use coordinator::records::CheckpointId;
 use ledger::{Order, PageId};
@@ -84,6 +84,8 @@ pub(crate) struct Sim {
     pub(crate) cuts: Vec<Cut>,
     pub(crate) groups: BTreeMap<u64, Group>,
     pub(crate) checkpoints: BTreeMap<CheckpointId, Files>,
+    /// Those that were found damaged at a start, and are kept no longer.
+    pub(crate) found_damaged: BTreeSet<CheckpointId>,
     /// How often each page could not be read, and could have been later.
     pub(crate) passing_failures: BTreeMap<PageId, u32>,
     pub(crate) rules: Rules,
@@ -121,6 +123,7 @@ impl Sim {
             cuts: Vec::new(),
             groups: BTreeMap::new(),
             checkpoints: BTreeMap::new(),
+            found_damaged: BTreeSet::new(),
             passing_failures: BTreeMap::new(),
             rules: Rules::default(),
             violation: None,

@@ -326,6 +326,27 @@ fn a_member_that_hangs_is_left_behind_when_others_have_waited_long_enough() {
 }
 
 #[test]
+fn nobody_is_waited_for_at_a_step_that_is_reported() {
+    let mut sim = stepping(elastic(), 2);
+    let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
+    sim.advance(390);
+    sim.beat(0, Activity::Training, 390, cursor);
+    sim.beat(1, Activity::Reducing, 380, cursor);
+    // Just in time; the next heartbeats are still to come.
+    assert!(sim.step(true));
+    sim.advance(100);
+    sim.settle();
+    assert_eq!(generation(&sim), 1, "{:?}", sim.told);
+    // What they say next counts, even of a step that was never reported.
+    let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);
+    sim.beat(0, Activity::Training, 410, cursor);
+    sim.beat(1, Activity::Reducing, 410, cursor);
+    sim.advance(0);
+    only(&mut sim, 1);
+    assert_eq!(members(&sim), ["b"]);
+}
+
+#[test]
 fn a_member_that_is_stopped_is_left_behind_before_its_lease_runs_out() {
     let mut sim = stepping(elastic(), 2);
     let cursor = sim.workers[0].applied.map(|(cursor, _)| cursor);

@@ -117,6 +117,7 @@ impl Sim {
             let _ = store.forget_checkpoint(&id);
             self.rules.checkpoints.remove(&id);
             self.checkpoints.remove(&id);
+            self.found_damaged.insert(id);
         }
         // What was uploaded and never recorded is removed when the folder opens.
         let kept = &self.rules.checkpoints;

@@ -59,8 +59,13 @@ impl Sim {
                 let sound = match self.checkpoints.get(&id) {
                     Some(files) if files.is_damaged => Err("a file has not its hash"),
                     Some(files) => Ok(files.weights.clone()),
-                    // It slept, and the others are in another by now.
-                    None if generation < self.rules.newest() => Err("there is no such checkpoint"),
+                    // It slept, and the others are in another by now; or a coordinator
+                    // that started meanwhile found it damaged.
+                    None if generation < self.rules.newest()
+                        || self.found_damaged.contains(&id) =>
+                    {
+                        Err("there is no such checkpoint")
+                    }
                     None => {
                         return self.broken(Rule::DurableFirst, || {
                             format!("checkpoint {id} is gone, and a generation begins with it")

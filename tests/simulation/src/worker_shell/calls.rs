@@ -57,7 +57,12 @@ impl Sim {
         let connected = connected.and_then(|id| self.connections.get(&id));
         let to = match connected {
             Some(connection) if !connection.is_broken => connection.coordinator,
-            _ => self.dice.among(self.coordinators.len()),
+            _ => {
+                // One after the other, and the leader before long.
+                let asks = &mut self.workers[index].process.asks;
+                *asks += 1;
+                *asks % self.coordinators.len()
+            }
         };
         let host = &self.coordinators[to].host;
         let (is_up, to_life) = (host.is_up, host.life);

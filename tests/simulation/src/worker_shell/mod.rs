@@ -41,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) membership: Option<Membership>,
     pub(crate) connection: Option<u64>,
     joining: Option<u64>,
+    /// Which coordinator it asks next, while it knows of none that leads.
+    asks: usize,
     /// Calls that wait for an answer: what for.
     calls: BTreeMap<u64, Waiting>,
     /// The highest world that it was told of, as this crate counts.

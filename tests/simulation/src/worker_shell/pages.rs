@@ -12,8 +12,8 @@ use crate::event::Call;
 use crate::rule::Rule;
 use crate::sim::Sim;
 
-/// A page is read at the third attempt, if it can be: with every failure the pause
-/// before the next is twice as long, and progress is promised within a time.
+/// A page is read in time at the third attempt, if it can be: with every failure the
+/// pause before the next is twice as long, and progress is promised within a time.
 const PASSING_FAILURES: u32 = 2;
 
 impl Sim {
@@ -47,9 +47,7 @@ impl Sim {
 
     pub(super) fn packed(&mut self, index: usize, slot: Slot, page: PageId) {
         let permanent = is_unreadable(page);
-        let failures = self.passing_failures.entry(page).or_default();
-        let passing = self.dice.chance(3) && *failures < PASSING_FAILURES;
-        *failures += u32::from(passing);
+        let passing = self.dice.chance(3) && self.may_delay(page);
         if permanent || passing {
             let body = Body::PageFailed(v1::PageFailed {
                 slot: Some(slot.into()),
@@ -65,6 +63,14 @@ impl Sim {
             );
         }
         self.put_page(index, slot, page);
+    }
+
+    /// Whether an attempt at a page may go wrong without being the last; counts it.
+    pub(super) fn may_delay(&mut self, page: PageId) -> bool {
+        let failures = self.passing_failures.entry(page).or_default();
+        let may = *failures < PASSING_FAILURES;
+        *failures += u32::from(may);
+        may
     }
 
     pub(super) fn put_page(&mut self, index: usize, slot: Slot, page: PageId) {

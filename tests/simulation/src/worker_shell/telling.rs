@@ -82,7 +82,7 @@ impl Sim {
             }
             Output::Prepare(assignments) => {
                 for (slot, page) in assignments {
-                    let slow = self.dice.chance(2);
+                    let slow = self.dice.chance(2) && self.may_delay(page);
                     let delay = self.dice.within(5..80) + if slow { 2500 } else { 0 };
                     let delay = delay * self.workers[index].slowness;
                     self.act_later(index, delay, WorkerAct::Packed { slot, page });
