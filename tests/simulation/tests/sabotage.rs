@@ -73,7 +73,7 @@ noticed! {
     skipping_the_fence:
         Shell::SkipFencing, 2000, [OneWriter];
     serving_after_being_deposed:
-        Shell::ServeWhenDeposed, 500, [Progress, OneLiveGeneration, LeaseKept];
+        Shell::ServeWhenDeposed, 5000, [Progress, OneLiveGeneration, LeaseKept];
     applying_a_step_twice:
         Shell::ApplyTwice, 100, [ExactlyOnce];
     counting_a_step_that_was_not_applied:
