@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -228,5 +228,27 @@ fn what_cannot_be_scored_is_refused_by_name() {
         assert!(!output.status.success(), "{arguments:?} was accepted");
         assert!(said.contains(named), "{arguments:?}: {said}");
         assert!(output.stdout.is_empty(), "{arguments:?} printed a result");
+    }
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ids, _) = golden_ids(folder.path(), "gpt2-tiny");
+    for json in [None, Some("--json")] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_worker"))
+            .args(["score", "--device", "cpu", "--load_model_dir"])
+            .arg(fixtures().join("gpt2-tiny"))
+            .arg("--ids")
+            .arg(&ids)
+            .args(json)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {said}", output.status);
     }
 }

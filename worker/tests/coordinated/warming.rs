@@ -68,7 +68,8 @@ async fn pages_that_do_not_come_keep_nobody_out() {
     let mut conversation = Conversation::begin(|order| Having {
         pages: pages(order),
         withheld: vec![Slot::Training(Ordinal(1))],
-        lease_ms: Some(300),
+        // Long enough for the page that does come, on a machine that is busy.
+        lease_ms: Some(4_000),
     })
     .await;
     conversation.hear_ready().await;
